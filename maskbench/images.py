@@ -1,0 +1,192 @@
+"""The only place where images are decoded and encoded: EXIF applied, RGB uint8, size limits.
+
+Headers are read before decoding, so that a huge picture is refused by its declared size and not by running out of
+memory, and a JPEG cut short is refused although the decoder would fill the rest with grey.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from maskbench.datasets.folder import IMAGE_SUFFIXES
+from maskbench.errors import ImageError
+from maskbench.files import write_bytes
+
+MAX_FILE_BYTES = 256 * 2**20
+MAX_PIXELS = 64_000_000
+JPEG_QUALITY = 95
+WEBP_QUALITY = 95
+GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        ImageError: the file is missing, unreadable, empty or larger than ``MAX_FILE_BYTES``.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ImageError(f"{path}: file of {size:,} bytes exceeds the limit of {MAX_FILE_BYTES:,}; reduce it")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}); check the path and its rights") from error
+    if not data:
+        raise ImageError(f"{path}: empty file; replace it")
+    return data
+
+
+def decode(data: bytes, name: str = "image") -> np.ndarray:
+    """Decode an image file's bytes.
+
+    Greyscale becomes three equal channels, 16 bits become 8, an alpha channel is dropped, EXIF orientation is applied.
+
+    Args:
+        data: the file's bytes.
+        name: what to call the image in messages.
+
+    Returns:
+        (H, W, 3) uint8 RGB, C-contiguous.
+
+    Raises:
+        ImageError: not an image, truncated, or more than ``MAX_PIXELS`` pixels.
+    """
+    size = declared_size(data)
+    if size is None:
+        raise ImageError(f"{name}: not a readable JPEG, PNG, BMP, WebP or PGM image; convert or remove it")
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}; reduce the picture")
+    if _truncated(data):
+        raise ImageError(f"{name}: the file is truncated; fetch it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise ImageError(f"{name}: cannot be decoded ({error.err}); convert or remove it") from error
+    if image is None:
+        raise ImageError(f"{name}: damaged image; fetch it again or remove it")
+    return image
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image file: (H, W, 3) uint8 RGB. Raises ImageError as ``read_bytes`` and ``decode`` do."""
+    return decode(read_bytes(path), str(path))
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """Whether the three channels of an (H, W, 3) image are equal everywhere."""
+    return np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 0], image[..., 2])
+
+
+def looks_grey(image: np.ndarray) -> bool:
+    """Whether an (H, W, 3) uint8 image is a greyscale photograph, allowing for the colour noise of its compression."""
+    step = max(1, round((image.shape[0] * image.shape[1] / 4000) ** 0.5))
+    thin = image[::step, ::step].astype(np.int16)
+    return float(np.quantile(thin.max(-1) - thin.min(-1), 0.98)) <= GREY_TOLERANCE
+
+
+def encode(image: np.ndarray, suffix: str) -> bytes:
+    """Encode an image in the format that a file suffix names.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, or (H, W) uint8. Three equal channels are stored as one, so greyscale stays grey.
+        suffix: ".jpg" and so on, any case. JPEG and WebP are written at quality 95; the others are lossless.
+    """
+    suffix = suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise ImageError(f"cannot write {suffix or 'a file without suffix'}; use one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if image.ndim == 3:
+        grey = suffix != ".webp" and is_grey(image)
+        image = image[..., 0] if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if suffix == ".pgm" and image.ndim == 3:
+        raise ImageError("cannot write colour to .pgm; use .png")
+    options = {
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY],
+    }
+    done, buffer = cv2.imencode(suffix, image, options.get(suffix, []))
+    if not done:
+        raise ImageError(f"cannot encode an image of {image.shape} as {suffix}")
+    return buffer.tobytes()
+
+
+def write_image(path: Path, image: np.ndarray) -> bytes:
+    """Write an image atomically in the format of the path's suffix; return the bytes written."""
+    data = encode(image, path.suffix)
+    write_bytes(path, data)
+    return data
+
+
+def declared_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) as the header of a JPEG, PNG, BMP, WebP or PGM file declares it, or None if it is none of these."""
+    try:
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            return struct.unpack(">II", data[16:24])
+        if data[:2] == b"\xff\xd8":
+            return _jpeg_walk(data)[0]
+        if data[:2] == b"BM":
+            width, height = struct.unpack("<ii", data[18:26])
+            return abs(width), abs(height)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp_size(data)
+        if data[:2] in (b"P2", b"P5"):
+            return _pgm_size(data)
+    except (struct.error, IndexError, ValueError):
+        pass
+    return None
+
+
+def _jpeg_walk(data: bytes) -> tuple[tuple[int, int] | None, int]:
+    """The frame's (width, height) and the offset of the first scan. Segments are skipped by length, thumbnails too."""
+    size, offset = None, 2
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF:
+            break
+        marker = data[offset + 1]
+        if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:  # fill bytes and markers without length
+            offset += 1 if marker == 0xFF else 2
+            continue
+        (length,) = struct.unpack(">H", data[offset + 2 : offset + 4])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[offset + 5 : offset + 9])
+            size = (width, height)
+        if marker == 0xDA:
+            return size, offset
+        offset += 2 + length
+    return size, len(data)
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _pgm_size(data: bytes) -> tuple[int, int]:
+    lines = (line.split(b"#")[0] for line in data[2:1024].splitlines())
+    tokens = b" ".join(lines).split()
+    return int(tokens[0]), int(tokens[1])
+
+
+def _truncated(data: bytes) -> bool:
+    """Whether the end that the format promises is missing. Entropy-coded JPEG data cannot contain FF D9."""
+    if data[:2] == b"\xff\xd8":
+        return data.find(b"\xff\xd9", _jpeg_walk(data)[1]) < 0
+    if data[:4] == b"\x89PNG":
+        return b"IEND" not in data[-64:] and b"IEND" not in data
+    if data[:4] == b"RIFF":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return False

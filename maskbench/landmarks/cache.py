@@ -1,0 +1,78 @@
+"""Landmarks on disk, keyed by image digest and detector: a second run with other masks detects nothing again."""
+
+from __future__ import annotations
+
+import io
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from maskbench.errors import MaskbenchError
+from maskbench.files import write_bytes
+from maskbench.landmarks.base import LANDMARKERS, MESH_POINTS, Landmarker, mesh_landmarks
+from maskbench.types import Landmarks
+
+FORMAT = 1
+
+
+class CachedLandmarker:
+    """A landmarker behind a folder of small ``.npy`` files; the landmarker itself is made at the first miss.
+
+    Args:
+        name: a registered landmarker.
+        thorough: look for every face, small ones too (only the mesh knows the difference).
+        root: the cache folder; None means no cache.
+    """
+
+    def __init__(self, name: str, thorough: bool = False, root: Path | None = None) -> None:
+        self._factory = LANDMARKERS.get(name)
+        self._thorough = thorough
+        self._landmarker: Landmarker | None = None
+        kind = f"v{FORMAT}-{name}{'-thorough' if thorough else ''}-mediapipe{version('mediapipe')}"
+        self._root = root and root / "landmarks" / kind
+        self.hits = self.misses = 0
+
+    def detect(self, image: np.ndarray, image_sha256: str) -> list[Landmarks]:
+        """Faces in an (H, W, 3) uint8 RGB image, largest first, from the cache when its digest is there."""
+        path = self._root and self._root / image_sha256[:2] / f"{image_sha256}.npy"
+        faces = _read(path) if path else None
+        if faces is None:
+            self.misses += 1
+            faces = self._detect(image)
+            if path:
+                _write(path, faces)
+        else:
+            self.hits += 1
+        return faces
+
+    def _detect(self, image: np.ndarray) -> list[Landmarks]:
+        if self._landmarker is None:
+            self._landmarker = self._factory(thorough=self._thorough)
+        return self._landmarker.detect(image)
+
+
+def _write(path: Path, faces: list[Landmarks]) -> None:
+    points = np.stack([face.points for face in faces]) if faces else np.zeros((0, MESH_POINTS, 3), np.float32)
+    stream = io.BytesIO()
+    np.save(stream, points, allow_pickle=False)
+    names = ";".join(face.detector for face in faces).encode()
+    try:
+        write_bytes(path, stream.getvalue() + names)
+    except MaskbenchError:
+        pass  # a cache that cannot be written costs time, not the run
+
+
+def _read(path: Path) -> list[Landmarks] | None:
+    """The cached faces, or None when the file is missing or damaged (it is then written anew)."""
+    try:
+        stream = io.BytesIO(path.read_bytes())
+        points = np.load(stream, allow_pickle=False)
+        names = stream.read().decode().split(";")
+    except (OSError, ValueError, EOFError, UnicodeDecodeError):
+        return None
+    if points.dtype != np.float32 or points.shape[1:] != (MESH_POINTS, 3):
+        return None
+    if len(points) and len(names) != len(points):
+        return None
+    return [mesh_landmarks(face, name) for face, name in zip(points, names, strict=False)]

@@ -1,0 +1,186 @@
+"""A folder of faces to a folder of masked faces and a manifest: resumable at any moment, the same bytes every time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskbench import manifest
+from maskbench.datasets.folder import walk
+from maskbench.digest import file_sha256
+from maskbench.errors import ManifestError, MaskbenchError
+from maskbench.files import inside, read_json, write_json, write_text
+from maskbench.masking.synthesis import (
+    FACE_POLICIES,
+    SynthesisConfig,
+    Synthesised,
+    config_dict,
+    failed_row,
+    make_worker,
+)
+from maskbench.parallel import map_items
+from maskbench.progress import track
+from maskbench.registry import nearest
+from maskbench.types import ManifestRow
+
+CONFIG = "synthesis.json"
+JOURNAL = "manifest.journal.jsonl"
+FAULTS = "faults.log"
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did. ``seconds`` and ``new`` count this call only; the other numbers the whole folder."""
+
+    counts: dict[str, int]
+    by_landmarks: dict[str, int]
+    reasons: dict[str, int]
+    new: int
+    cached: int
+    seconds: float
+    manifest: Path
+    manifest_sha256: str
+
+
+def synthesize(
+    faces_dir: Path, out_dir: Path, config: SynthesisConfig, workers: int = 1, resume: bool = False,
+    cache: Path | None = None,
+) -> Summary:  # fmt: skip
+    """Mask every image below ``faces_dir`` into the same relative path below ``out_dir``.
+
+    Args:
+        workers: processes; their number changes no byte.
+        resume: continue an interrupted run, or add new inputs to a finished one. Finished files are checked by digest.
+        cache: root of the landmark cache; None detects every time.
+
+    Raises:
+        MaskbenchError: no inputs, a folder that cannot be written, an output folder that holds something else, or a
+            run to resume whose configuration differs.
+    """
+    started = time.monotonic()
+    if config.faces not in FACE_POLICIES:
+        raise MaskbenchError(f'no face policy "{config.faces}"; {nearest(config.faces, FACE_POLICIES)}')
+    _separate(faces_dir, out_dir)
+    inputs = walk(faces_dir)
+    if not any(file.is_image for file in inputs):
+        raise MaskbenchError(f"{faces_dir}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
+    done = _open(out_dir, config, resume)
+    rows = {f.path: failed_row(f.path, config.seed, "not an image file name", "skipped") for f in inputs if not f.is_image}
+    images = [file.path for file in inputs if file.is_image]
+    if resume:
+        rows |= {path: done[path] for path in images if path in done and _still_true(faces_dir, out_dir, done[path])}
+    todo = [path for path in images if path not in rows]
+    cached = 0
+    with open(out_dir / JOURNAL, "a", encoding="utf-8") as journal:
+        for answer in _answers(faces_dir, out_dir, config, cache, todo, workers, len(images)):
+            rows[answer.row.source] = answer.row
+            cached += answer.cached
+            journal.write(manifest.row_to_json(answer.row) + "\n")
+            journal.flush()
+            _note_fault(out_dir, answer)
+    everything = list(rows.values())
+    manifest.check_complete(everything, [file.path for file in inputs])
+    digest = manifest.write_manifest(out_dir / manifest.NAME, everything)
+    (out_dir / JOURNAL).unlink()
+    return _summary(everything, len(todo), cached, time.monotonic() - started, out_dir / manifest.NAME, digest)
+
+
+def _answers(
+    faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None, todo: list[str], workers: int, total: int
+) -> Iterator[Synthesised]:  # fmt: skip
+    work = map_items(make_worker, (faces_dir, out_dir, config, cache), todo, workers)
+    for path, answer in track(work, total, "masking", total - len(todo)):
+        yield answer or Synthesised(failed_row(path, config.seed, "the worker process crashed on this file"))
+
+
+def _separate(faces_dir: Path, out_dir: Path) -> None:
+    """Refuse to write into the folder that is read, in either direction."""
+    source, target = Path(faces_dir).resolve(), Path(out_dir).resolve()
+    if source == target or source in target.parents or target in source.parents:
+        raise MaskbenchError(f"{out_dir}: lies inside {faces_dir} or contains it; choose a folder apart")
+
+
+def _open(out_dir: Path, config: SynthesisConfig, resume: bool) -> dict[str, ManifestRow]:
+    """Prepare the output folder; return the rows of an earlier run when resuming."""
+    wanted = config_dict(config)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        occupied = any(out_dir.iterdir())
+    except OSError as error:
+        raise MaskbenchError(f"{out_dir}: cannot be used ({error.strerror}); choose a folder you may write to") from error
+    if not occupied:
+        write_json(out_dir / CONFIG, wanted)
+        return {}
+    if not resume:
+        raise MaskbenchError(f"{out_dir}: is not empty; use --resume to continue a run, or an empty folder")
+    if not (out_dir / CONFIG).is_file():
+        raise MaskbenchError(f"{out_dir}: holds no synthesis run (no {CONFIG}); choose an empty folder")
+    found = read_json(out_dir / CONFIG)
+    for key in sorted({*wanted, *found}):
+        if wanted.get(key) != found.get(key):
+            raise MaskbenchError(
+                f"{out_dir / CONFIG}: the run to resume has another {key} ({found.get(key)!r}, now {wanted.get(key)!r}); "
+                "use the same options and versions, or an empty folder"
+            )
+    _sweep(out_dir)
+    return _earlier_rows(out_dir)
+
+
+def _earlier_rows(out_dir: Path) -> dict[str, ManifestRow]:
+    rows: dict[str, ManifestRow] = {}
+    if (out_dir / manifest.NAME).is_file():
+        rows = {row.source: row for row in manifest.read_manifest(out_dir / manifest.NAME)}
+    journal = out_dir / JOURNAL
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = manifest.row_from_json(line)
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break  # cut short by the interruption; that file is simply done again
+            raise ManifestError(f"{journal}:{number}: damaged line; delete it and resume") from error
+        rows[row.source] = row
+    if lines:  # drop a cut-off last line, so that the next row does not continue it
+        _rewrite_journal(journal, rows)
+    return rows
+
+
+def _rewrite_journal(journal: Path, rows: dict[str, ManifestRow]) -> None:
+    write_text(journal, "".join(manifest.row_to_json(row) + "\n" for row in rows.values()))
+
+
+def _still_true(faces_dir: Path, out_dir: Path, row: ManifestRow) -> bool:
+    """Whether a finished row's input and output are still what it says."""
+    try:
+        if not row.source_sha256 or file_sha256(inside(faces_dir, row.source)) != row.source_sha256:
+            return False
+        return row.status != "masked" or file_sha256(inside(out_dir, row.output)) == row.output_sha256
+    except OSError:
+        return False
+
+
+def _sweep(out_dir: Path) -> None:
+    """Remove the temporary files of a killed run."""
+    for path in out_dir.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def _note_fault(out_dir: Path, answer: Synthesised) -> None:
+    if answer.fault:
+        with open(out_dir / FAULTS, "a", encoding="utf-8") as log:
+            log.write(f"{answer.row.source!r}\n{answer.fault}\n")
+
+
+def _summary(rows: list[ManifestRow], new: int, cached: int, seconds: float, path: Path, digest: str) -> Summary:
+    masked = [row for row in rows if row.status == "masked"]
+    reasons = Counter(row.reason for row in rows if row.status == "failed")
+    return Summary(
+        manifest.counts(rows), dict(Counter(row.landmarks for row in masked).most_common()), dict(reasons.most_common()),
+        new, cached, seconds, path, digest,
+    )  # fmt: skip

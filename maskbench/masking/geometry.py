@@ -1,0 +1,163 @@
+"""A mask's surface in the canonical frame: a panel stretched over the face, and ribbons that run to the ears.
+
+Everything is symmetric about the face's midline. Lengths are in inter-ocular distances, texture coordinates in 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from maskbench.landmarks.base import FACE_OVAL
+from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking.space import operator
+
+COLUMNS, ROWS = 29, 19
+RIBBON_STEPS = 10
+TOWARD_CAMERA = -1.0  # z grows away from the camera
+HEAD_AXIS_DEPTH = 1.2  # the head's axis is vertical, well behind the face
+PROBE = 0.1  # how far outside a strap its facing is probed
+
+
+@dataclass(frozen=True)
+class Ribbon:
+    """A strap as a centre line; its flat sides are made in the picture, so that it never gets thinner than a pixel.
+
+    Attributes:
+        binding: (n, K) of the centre line; outward_binding: (n, K) of points a little outside it, which tell
+            whether the strap is on the visible side of the head.
+        normals: (n, 3) unit, outward, in the canonical frame.
+        width: including the transparent margins of its texture.
+        uv: (u0, v0, u1, v1), u along the strap.
+    """
+
+    binding: np.ndarray
+    outward_binding: np.ndarray
+    normals: np.ndarray
+    width: float
+    uv: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A mask in the canonical frame, bound to the control points.
+
+    Attributes:
+        nodes: (G, 3) positions of the panel; normals: (G, 3) unit, outward; uv: (G, 2), u right, v down.
+        triangles: (T, 3) int, wound so that the projection of an outward-facing one has positive area.
+        binding: (G, K), ``space.operator(nodes)``.
+        ribbons: straps and loops, both sides.
+    """
+
+    nodes: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    triangles: np.ndarray
+    binding: np.ndarray
+    ribbons: tuple[Ribbon, ...]
+
+
+def build_surface(geometry: Mapping[str, Any]) -> Surface:
+    """Make the surface that ``geometry`` of an ``asset.json`` describes (see docs/masks.md)."""
+    grid, uv = _panel(geometry["panel"])
+    normals = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1))
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    nodes = grid.reshape(-1, 3)
+    ribbons = tuple(_ribbon(ribbon, side) for ribbon in geometry.get("ribbons", ()) for side in (1.0, -1.0))
+    return Surface(
+        nodes, normals.reshape(-1, 3), uv.reshape(-1, 2), grid_triangles(*grid.shape[:2]), operator(nodes), ribbons
+    )
+
+
+def _panel(panel: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (ROWS, COLUMNS, 3) and texture coordinates (ROWS, COLUMNS, 2)."""
+    s = np.linspace(-1.0, 1.0, COLUMNS)
+    t = np.linspace(0.0, 1.0, ROWS)
+    top, bottom = _edge(panel["top"], s), _edge(panel["bottom"], s)
+    x, y = (top[:, axis] + t[:, None] * (bottom - top)[:, axis] for axis in (0, 1))
+    z = taut_depth(x, y)
+    z = z + TOWARD_CAMERA * _bulge(panel, s, t)
+    # The lower rows turn in under the chin, where the height field of the face has ended.
+    z += panel.get("tuck", 0.0) * np.clip((t - 0.8) / 0.2, 0, 1)[:, None] ** 2
+    grid = np.stack([x, y, z], -1)
+    u = _arc_length(grid[ROWS // 2])
+    u0, v0, u1, v1 = panel["uv"]
+    uv = np.stack(np.broadcast_arrays(u0 + (u1 - u0) * u, (v0 + (v1 - v0) * t)[:, None]), -1)
+    return grid, np.ascontiguousarray(uv)
+
+
+def _edge(points: list[list[float]], s: np.ndarray) -> np.ndarray:
+    """Sample a symmetric edge given by its right half (x >= 0, from the midline outward) at s in -1..1: (n, 2)."""
+    from scipy.interpolate import PchipInterpolator
+
+    half = np.asarray(points, np.float64)
+    both = np.concatenate([half[:0:-1] * [-1, 1], half])
+    length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(both, axis=0).T))])
+    return PchipInterpolator(2 * length / length[-1] - 1, both, axis=0)(s)
+
+
+def _bulge(panel: Mapping[str, Any], s: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """How far the panel stands off the taut surface, (ROWS, COLUMNS): a base gap, a cup, a vertical and a level ridge."""
+    tt, ss = t[:, None], np.abs(s)[None]
+    dome = (1 - ss**2) * np.sin(np.pi * tt) ** 0.7
+    ridge = np.clip(1 - ss / 0.75, 0, 1) * np.sin(np.pi * tt) ** 0.7
+    level = np.exp(-(((tt - 0.45) / 0.16) ** 2)) * (1 - ss**2)
+    lift = panel.get("cup", 0.0) * dome + panel.get("ridge", 0.0) * ridge + panel.get("shelf", 0.0) * level
+    return panel["gap"] + lift
+
+
+@lru_cache(maxsize=1)
+def _hull_planes() -> np.ndarray:
+    """Supporting planes (a, b, d) of the face seen from the front: z = a x + b y + d, the taut surface is their maximum.
+
+    Cloth pulled over a face follows its convex hull: it touches nose, cheek bones and chin and bridges the rest.
+    """
+    from scipy.spatial import ConvexHull
+
+    face = canonical_face()
+    jaw = face[list(FACE_OVAL[9:27])]
+    below = jaw + [0.0, 0.10, 0.22]  # the jaw's underside, which the mesh does not have
+    sides = face[[234, 454, 127, 356, 93, 323]] * [1.08, 1, 1] + [0, 0, 0.35]  # on to the ears
+    equations = ConvexHull(np.concatenate([face, below, sides])).equations
+    front = equations[equations[:, 2] < -1e-6]
+    return -front[:, [0, 1, 3]] / front[:, 2:3]
+
+
+def taut_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Depth z of the taut surface at canonical positions, any shape; slightly rounded at the hull's edges."""
+    planes = _hull_planes()
+    depth = x[..., None] * planes[:, 0] + y[..., None] * planes[:, 1] + planes[:, 2]
+    softness = 0.02
+    peak = depth.max(-1, keepdims=True)
+    return peak[..., 0] + softness * np.log(np.exp((depth - peak) / softness).sum(-1)) - softness
+
+
+def _ribbon(ribbon: Mapping[str, Any], side: float) -> Ribbon:
+    """A strap along a smooth curve through canonical points; ``side`` -1 mirrors it."""
+    from scipy.interpolate import PchipInterpolator
+
+    points = np.asarray(ribbon["points"], np.float64) * [side, 1, 1]
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, RIBBON_STEPS))
+    outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    return Ribbon(
+        operator(centre), operator(centre + PROBE * outward), outward, ribbon["width"], tuple(ribbon["uv"])
+    )
+
+
+def grid_triangles(rows: int, columns: int) -> np.ndarray:
+    """The triangles (T, 3) of a grid of nodes in row order whose columns run right and rows run down."""
+    index = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
+    return np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)])
+
+
+def _arc_length(curve: np.ndarray) -> np.ndarray:
+    """Normalised arc length 0..1 along an (n, 3) curve, so that cloth is not stretched towards the ears."""
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+    return length / length[-1]

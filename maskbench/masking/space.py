@@ -1,0 +1,85 @@
+"""From the canonical head to a face in a picture: one linear operator on a few landmarks.
+
+A mask is drawn once, in the frame of the canonical face. A biharmonic spline (kernel r in three dimensions, plus an
+affine part) carries any point of that frame to the picture. It interpolates the control landmarks, follows yaw, pitch
+and the jaw continuously, and turns into an affine map away from the face, where ear loops and straps run. The spline is
+linear in the control landmarks, so a mask costs one small matrix product per face.
+
+Source: Carr et al., "Reconstruction and Representation of 3D Objects with Radial Basis Functions", SIGGRAPH 2001, eq. 5-9.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from maskbench.landmarks.canonical import canonical_face
+
+# Mesh points that a mask hangs on: jaw and cheek outline, nose, cheeks, eyes, forehead. The lips are left out, since
+# cloth bridges them; the chin is in, since an opening jaw pulls the mask down.
+CONTROL = (
+    234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454,
+    168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 129, 358, 49, 279,
+    50, 280, 117, 346, 205, 425, 123, 352, 187, 411, 36, 266, 214, 434, 199, 175,
+    33, 133, 362, 263, 127, 356, 54, 284, 10,
+)  # fmt: skip
+SMOOTHING = 0.02  # in inter-ocular distances: single landmarks jitter by about this much
+
+
+@lru_cache(maxsize=1)
+def control_canonical() -> np.ndarray:
+    """The control points on the canonical face, (K, 3) float64."""
+    return canonical_face()[list(CONTROL)]
+
+
+def control_points(points: np.ndarray) -> np.ndarray:
+    """The control points of a (468, 3) mesh in pixels, as (K, 3) float64."""
+    return np.asarray(points, np.float64)[list(CONTROL)]
+
+
+def operator(nodes: np.ndarray) -> np.ndarray:
+    """The matrix A of shape (G, K) that carries canonical points to a face: ``A @ control_points``.
+
+    Args:
+        nodes: (G, 3) points in the canonical frame. Each row of A sums to one.
+    """
+    centres = control_canonical()
+    count = len(centres)
+    system = np.zeros((count + 4, count + 4))
+    system[:count, :count] = _distances(centres, centres) - SMOOTHING * np.eye(count)
+    system[:count, count:] = _affine(centres)
+    system[count:, :count] = _affine(centres).T
+    right = np.hstack([_distances(nodes, centres), _affine(nodes)])
+    return np.linalg.solve(system, right.T).T[:, :count]
+
+
+def scale_of(control: np.ndarray) -> float:
+    """Pixels per canonical unit: the distance between the eye centres of (K, 3) control points."""
+    rows = [CONTROL.index(index) for index in (33, 133, 362, 263)]
+    outer_left, inner_left, inner_right, outer_right = control[rows]
+    return float(np.linalg.norm((outer_right + inner_right) / 2 - (outer_left + inner_left) / 2))
+
+
+def face_axes(control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors of a face in the picture: to its right side as seen, down to the chin, and away from the camera."""
+    left, right = control[CONTROL.index(33)], control[CONTROL.index(263)]
+    chin, brow = control[CONTROL.index(152)], control[CONTROL.index(168)]
+    across = _unit(right - left)
+    down = chin - brow
+    down = _unit(down - down @ across * across)
+    return across, down, np.cross(across, down)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
+
+
+def _affine(points: np.ndarray) -> np.ndarray:
+    return np.hstack([np.ones((len(points), 1)), points])
+
+
