@@ -35,10 +35,11 @@ Examples:
     "--faces", "policy", type=click.Choice(["largest", "central", "all"]), default="largest", show_default=True,
     help="Which faces of a picture to mask.",
 )  # fmt: skip
+@click.option("--protocol", "protocol_name", help="Only the pictures that this protocol wants masked.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the landmark cache.")
 def synthesize(
     faces: Path, out: Path, mask: str, masks_dir: tuple[Path, ...], seed: int, workers: int, resume: bool,
-    save_alpha: bool, landmarks: str, policy: str, no_cache: bool,
+    save_alpha: bool, landmarks: str, policy: str, protocol_name: str | None, no_cache: bool,
 ) -> None:  # fmt: skip
     """Paste masks on every face picture below FACES; write the same paths below OUT, and OUT/manifest.csv.
 
@@ -48,14 +49,16 @@ def synthesize(
     from maskbench.masking.engine import synthesize as run
     from maskbench.masking.synthesis import SynthesisConfig
     from maskbench.parallel import default_workers
+    from maskbench.protocols import load_protocol, masked_paths
 
     config = SynthesisConfig(
         mask=mask, seed=seed, landmarks=landmarks, faces=policy, save_alpha=save_alpha,
         masks_dirs=tuple(str(folder) for folder in masks_dir),
     )  # fmt: skip
     cache = None if no_cache else cache_root()
+    only = masked_paths(load_protocol(protocol_name)) if protocol_name else None
     try:
-        summary = run(faces, out, config, workers or default_workers(), resume, cache)
+        summary = run(faces, out, config, workers or default_workers(), resume, cache, only)
     except KeyboardInterrupt:
         click.echo(f"interrupted; finished files are kept: run the same command with --resume to continue in {out}", err=True)
         raise SystemExit(130) from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maskbench import manifest
-from maskbench.datasets.folder import walk
+from maskbench.datasets.folder import InputFile, walk
 from maskbench.digest import file_sha256
 from maskbench.errors import ManifestError, MaskbenchError
 from maskbench.files import inside, read_json, write_json, write_text
@@ -49,7 +50,7 @@ class Summary:
 
 def synthesize(
     faces_dir: Path, out_dir: Path, config: SynthesisConfig, workers: int = 1, resume: bool = False,
-    cache: Path | None = None,
+    cache: Path | None = None, only: Collection[str] | None = None,
 ) -> Summary:  # fmt: skip
     """Mask every image below ``faces_dir`` into the same relative path below ``out_dir``.
 
@@ -57,6 +58,7 @@ def synthesize(
         workers: processes; their number changes no byte.
         resume: continue an interrupted run, or add new inputs to a finished one. Finished files are checked by digest.
         cache: root of the landmark cache; None detects every time.
+        only: relative paths; the other files below ``faces_dir`` are no inputs of this run.
 
     Raises:
         MaskbenchError: no inputs, a folder that cannot be written, an output folder that holds something else, or a
@@ -66,10 +68,10 @@ def synthesize(
     if config.faces not in FACE_POLICIES:
         raise MaskbenchError(f'no face policy "{config.faces}"; {nearest(config.faces, FACE_POLICIES)}')
     _separate(faces_dir, out_dir)
-    inputs = walk(faces_dir)
+    inputs = _inputs(faces_dir, only)
     if not any(file.is_image for file in inputs):
         raise MaskbenchError(f"{faces_dir}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
-    done = _open(out_dir, config, resume)
+    done = _open(out_dir, config_dict(config, only), resume)
     rows = {f.path: failed_row(f.path, config.seed, "not an image file name", "skipped") for f in inputs if not f.is_image}
     images = [file.path for file in inputs if file.is_image]
     if resume:
@@ -90,6 +92,15 @@ def synthesize(
     return _summary(everything, len(todo), cached, time.monotonic() - started, out_dir / manifest.NAME, digest)
 
 
+def _inputs(faces_dir: Path, only: Collection[str] | None) -> list[InputFile]:
+    inputs = walk(faces_dir)
+    if only is None:
+        return inputs
+    if absent := sorted(set(only) - {file.path for file in inputs}):
+        raise MaskbenchError(f"{faces_dir}: {len(absent)} of the wanted pictures are missing, first {absent[0]}")
+    return [file for file in inputs if file.path in set(only)]
+
+
 def _answers(
     faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None, todo: list[str], workers: int, total: int
 ) -> Iterator[Synthesised]:  # fmt: skip
@@ -105,9 +116,8 @@ def _separate(faces_dir: Path, out_dir: Path) -> None:
         raise MaskbenchError(f"{out_dir}: lies inside {faces_dir} or contains it; choose a folder apart")
 
 
-def _open(out_dir: Path, config: SynthesisConfig, resume: bool) -> dict[str, ManifestRow]:
+def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, ManifestRow]:
     """Prepare the output folder; return the rows of an earlier run when resuming."""
-    wanted = config_dict(config)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         occupied = any(out_dir.iterdir())

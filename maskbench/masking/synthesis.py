@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from maskbench.digest import bytes_sha256, generator
+from maskbench.digest import bytes_sha256, config_sha256, generator
 from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import inside, write_bytes
 from maskbench.images import decode, encode, read_bytes
@@ -155,8 +155,8 @@ def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:
     return round(float(alpha[oval > 0].sum() / 255.0 / area), 4) if area else math.nan
 
 
-def config_dict(config: SynthesisConfig) -> dict[str, Any]:
-    """The configuration, the digests of its masks and the versions that decide the pixels, JSON-like."""
+def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) -> dict[str, Any]:
+    """The configuration, the digests of its masks and inputs, and the versions that decide the pixels, JSON-like."""
     from importlib.metadata import version
 
     from maskbench import __version__
@@ -169,5 +169,6 @@ def config_dict(config: SynthesisConfig) -> dict[str, Any]:
         "maskbench": __version__,
         "versions": versions,
         "masks": {a.asset_id: a.sha256 for a in assets},
+        "inputs": "all" if only is None else config_sha256(sorted(only)),
         **values,
     }

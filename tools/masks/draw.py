@@ -190,19 +190,26 @@ def cloth_patterned() -> tuple[np.ndarray, np.ndarray]:
     return colour * (value / 0.90 + 0.02 * noise(51, 0.8))[..., None], d
 
 
+def tucked(point: list[float]) -> list[float]:
+    """A strap's start moved under the panel's edge, so that no gap shows."""
+    return [point[0] - 0.06, point[1], point[2]]
+
+
 def loops(upper: list[float], lower: list[float], width: float) -> list[dict]:
     """Ear loops from the panel's two side corners over the cheek to the ear, behind which they vanish."""
+    upper, lower = tucked(upper), tucked(lower)
     return [
-        {"points": [upper, [1.06, (upper[1] + 0.02) * 0.5, 0.74], [1.13, -0.02, 1.12]], "width": width, "uv": STRAP_UV},
-        {"points": [lower, [1.03, lower[1] - 0.22, 0.80], [1.11, 0.62, 1.12]], "width": width, "uv": STRAP_UV},
+        {"points": [upper, [1.07, (upper[1] + 0.02) * 0.5, 0.80], [1.16, -0.05, 1.34]], "width": width, "uv": STRAP_UV},
+        {"points": [lower, [1.03, lower[1] - 0.22, 0.80], [1.14, 0.60, 1.32]], "width": width, "uv": STRAP_UV},
     ]
 
 
 def bands(upper: list[float], lower: list[float], width: float) -> list[dict]:
     """Head bands: above the ear to the crown, and below it to the nape."""
+    upper, lower = tucked(upper), tucked(lower)
     return [
-        {"points": [upper, [1.08, upper[1] - 0.42, 0.86], [1.14, -0.34, 1.30]], "width": width, "uv": STRAP_UV},
-        {"points": [lower, [1.05, lower[1] - 0.04, 0.90], [1.10, lower[1] - 0.12, 1.40]], "width": width, "uv": STRAP_UV},
+        {"points": [upper, [1.08, upper[1] - 0.42, 0.86], [1.15, -0.36, 1.45]], "width": width, "uv": STRAP_UV},
+        {"points": [lower, [1.05, lower[1] - 0.04, 0.90], [1.12, lower[1] - 0.12, 1.50]], "width": width, "uv": STRAP_UV},
     ]
 
 

@@ -1,0 +1,54 @@
+"""maskbench evaluate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Examples:
+  maskbench evaluate --model dlib-resnet --protocol lfw-masked/ --faces lfw/ --masked lfw-masked-faces/ --out results/
+  maskbench evaluate --model dlib-resnet --model onnx:w600k_r50.onnx --protocol P --faces F --masked M --out results/
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--model", "models", multiple=True, required=True, help="Recognizer: a name, or onnx:PATH. Repeat for several.")
+@click.option("--protocol", "protocol_name", required=True, help="A protocol folder, or the name of a shipped one.")
+@click.option("--faces", required=True, type=click.Path(path_type=Path), help="Folder of the unmasked pictures.")
+@click.option("--masked", type=click.Path(path_type=Path), help="Folder that synthesize wrote from the same pictures.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Results go to OUT/PROTOCOL/MODEL/.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True)
+@click.option(
+    "--align", type=click.Choice(["auto", "detect", "source"]), default="auto", show_default=True,
+    help="detect: landmarks of each picture itself; source: of the unmasked original; auto: source for aligned crops.",
+)  # fmt: skip
+@click.option(
+    "--cache", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
+    help="Embedding cache: compute what is missing, compute everything anew, or do without.",
+)  # fmt: skip
+@click.option("--workers", default=0, help="Processes for landmarks; 0 takes every processor.")
+@click.option("--threshold", type=float, help="A threshold of your own; its FMR and FNMR are reported too.")
+@click.option("--allow-missing", is_flag=True, help="Count missing pictures as failures to extract a template.")
+def evaluate(
+    models: tuple[str, ...], protocol_name: str, faces: Path, masked: Path | None, out: Path, device: str, engine: str,
+    align: str, cache: str, workers: int, threshold: float | None, allow_missing: bool,
+) -> None:  # fmt: skip
+    """Run recognizers on a protocol: align, embed, compare, measure. Writes scores.npz and result.json.
+
+    Without --masked only the unmasked condition is run. An interrupted run continues from its cached embeddings.
+    """
+    from maskbench.evaluate import EvaluationOptions
+    from maskbench.evaluate import evaluate as run
+    from maskbench.files import cache_root
+    from maskbench.leaderboard import leaderboard, render_text
+    from maskbench.protocols import load_protocol
+    from maskbench.results import RESULT_FILE, read_result
+
+    options = EvaluationOptions(device, engine, align, cache, workers, threshold, allow_missing)
+    folders = run(load_protocol(protocol_name), models, faces, masked, out, options, cache_root())
+    click.echo(render_text(leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
+    for folder in folders:
+        click.echo(f"written: {folder / RESULT_FILE}")

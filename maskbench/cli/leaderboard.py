@@ -1,0 +1,29 @@
+"""maskbench leaderboard"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example:\n\n  maskbench leaderboard results/ -o leaderboard.csv")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("leaderboard.csv"), show_default=True)
+def leaderboard(results: Path, out: Path) -> None:
+    """Make the leaderboard from every result below RESULTS; print it and write CSV.
+
+    Results of different protocols or different masked sets go to tables, and files, of their own.
+    """
+    from maskbench.errors import ResultError
+    from maskbench.leaderboard import leaderboard as tables_of
+    from maskbench.leaderboard import render_text, write_csv
+    from maskbench.results import load_results
+
+    found = load_results(results)
+    if not found:
+        raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
+    tables = tables_of(found)
+    click.echo(render_text(tables))
+    for path in write_csv(tables, out):
+        click.echo(f"written: {path}")

@@ -1,0 +1,197 @@
+"""Pictures to templates: alignment, batches with decoding ahead of inference, and a cache on disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from maskbench.align import TEMPLATES, Template, align_face, template_at
+from maskbench.digest import array_sha256, config_sha256
+from maskbench.errors import MaskbenchError
+from maskbench.files import atomic_write
+from maskbench.images import read_image
+from maskbench.inventory import Inventory, Item
+from maskbench.landmarks.aligned import CROP_SIZE
+from maskbench.landmarks.batch import find_five_points
+from maskbench.progress import track
+from maskbench.recognizers.base import checked_embed, spec_digest
+from maskbench.types import EmbeddingSet, Recognizer, Status
+
+CACHE_FORMAT = 1
+CACHE_POLICIES = ("missing", "always", "never")
+ALIGN_MODES = ("auto", "detect", "source")
+BATCH = 64
+SHARD = 16  # batches between writes of the cache: what an interruption can cost
+
+Key = tuple[str, str]  # (sample id, condition)
+
+
+def alignment_points(
+    inventory: Inventory, mode: str, workers: int, cache: Path | None
+) -> tuple[str, dict[Key, np.ndarray | str]]:
+    """Decide how faces are aligned, and find five points for every picture.
+
+    Args:
+        mode: "detect": points found on each picture itself, masked or not. "source": the points of the unmasked
+            original serve for its masked copy too. "auto": "source" when every picture is an aligned 112x112 crop
+            (its points are then the template's), else "detect".
+
+    Returns:
+        The mode that was used, and (5, 2) float64 points or a reason for each (sample id, condition).
+    """
+    found = [item for item in inventory.items if item.path]
+    crops = all(item.size == (CROP_SIZE, CROP_SIZE) for item in found)
+    if mode == "source" or (mode == "auto" and crops):
+        if crops:
+            template = TEMPLATES["arcface112"].points
+            return "source", {(item.sample_id, item.condition): template for item in found}
+        originals = {item.sample_id: item.path for item in found if item.condition == "unmasked" and item.path}
+        points = find_five_points(list(originals.values()), "auto", workers, cache)
+        reason = "no unmasked original to take landmarks from"
+        return "source", {
+            (item.sample_id, item.condition): points[originals[item.sample_id]] if item.sample_id in originals else reason
+            for item in found
+        }
+    points = find_five_points([item.path for item in found if item.path], "auto", workers, cache)
+    return "detect", {(item.sample_id, item.condition): points[item.path] for item in found if item.path}
+
+
+class EmbeddingCache:
+    """Templates on disk: a folder of ``.npz`` shards per recognizer, keyed by picture and alignment digests."""
+
+    def __init__(self, root: Path | None, recognizer: Recognizer, policy: str = "missing") -> None:
+        digest = spec_digest(recognizer.spec)
+        self._folder = root / "embeddings" / f"v{CACHE_FORMAT}-{digest[:32]}" if root and policy != "never" else None
+        self._known: dict[str, np.ndarray] = {}
+        self._fresh: dict[str, np.ndarray] = {}
+        if self._folder and policy == "missing":
+            self._read(recognizer.spec.embedding_size)
+
+    def _read(self, size: int) -> None:
+        assert self._folder
+        for path in sorted(self._folder.glob("*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    keys, vectors = stored["keys"], stored["vectors"]
+            except (OSError, ValueError, KeyError, EOFError):
+                continue  # a damaged shard costs its embeddings, which are computed again
+            if vectors.dtype == np.float32 and vectors.shape == (len(keys), size):
+                self._known |= dict(zip(keys.tolist(), vectors, strict=True))
+
+    def get(self, key: str) -> np.ndarray | None:
+        """The (D,) template stored under a key, or None."""
+        return self._known.get(key)
+
+    def put(self, key: str, vector: np.ndarray) -> None:
+        """Remember a template until the next ``flush``."""
+        self._fresh[key] = vector
+
+    def flush(self) -> None:
+        """Write what is new as one shard, atomically; a cache that cannot be written costs time, not the run."""
+        if not self._fresh or not self._folder:
+            return
+        keys, vectors = np.array(list(self._fresh)), np.stack(list(self._fresh.values()))
+        try:
+            with atomic_write(self._folder / f"{config_sha256(keys.tolist())[:32]}.npz") as stream:
+                np.savez(stream, keys=keys, vectors=vectors)
+        except MaskbenchError:
+            pass
+        self._known |= self._fresh
+        self._fresh = {}
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Aligned faces (N, H, W, 3) of the items ``rows``, their cache keys, and the items that could not be aligned."""
+
+    rows: list[int]
+    keys: list[str]
+    faces: np.ndarray
+    failures: list[tuple[int, str]]
+
+
+def embed_inventory(
+    recognizer: Recognizer, inventory: Inventory, points: dict[Key, np.ndarray | str], cache: EmbeddingCache,
+    batch: int = BATCH, threads: int = 2,
+) -> EmbeddingSet:  # fmt: skip
+    """Templates of every item; items without picture, face or template keep their row with a reason."""
+    spec, items = recognizer.spec, inventory.items
+    vectors = np.full((len(items), spec.embedding_size), np.nan, np.float32)
+    status = np.full(len(items), Status.FAILED, np.int8)
+    reasons = [item.reason for item in items]
+    pending: list[tuple[int, str]] = []
+    for row, item in enumerate(items):
+        where = points.get((item.sample_id, item.condition), item.reason)
+        if isinstance(where, str):
+            reasons[row] = where
+            continue
+        key = f"{item.sha256}:{array_sha256(np.round(where, 3))[:32]}"
+        stored = cache.get(key)
+        if stored is None:
+            pending.append((row, key))
+        else:
+            vectors[row], status[row] = stored, Status.OK
+
+    prepare = _preparer(items, points, template_at(spec.template, spec.input_size))
+    work = _batches(pending, prepare, spec.input_size, batch, threads)
+    for count, ready in enumerate(track(work, -(-len(pending) // batch), f"{spec.name}, batches")):
+        for row, reason in ready.failures:
+            reasons[row] = reason
+        fresh, outcome = checked_embed(recognizer, ready.faces)
+        for row, key, vector, good in zip(ready.rows, ready.keys, fresh, outcome == Status.OK, strict=True):
+            reasons[row] = "" if good else "the recognizer gave no template"
+            if good:
+                vectors[row], status[row] = vector, Status.OK
+                cache.put(key, vector)
+        if count % SHARD == SHARD - 1:
+            cache.flush()
+    cache.flush()
+    digest = config_sha256([[item.sample_id, item.condition, item.sha256] for item in items])
+    ids, conditions = np.array([i.sample_id for i in items]), np.array([i.condition for i in items])
+    return EmbeddingSet(ids, conditions, vectors, status, np.array(reasons), spec_digest(spec), digest)
+
+
+def _preparer(
+    items: Sequence[Item], points: dict[Key, np.ndarray | str], template: Template
+) -> Callable[[int], np.ndarray | str]:
+    """A function from row to aligned face (H, W, 3) uint8, or to the reason why there is none."""
+
+    def prepare(row: int) -> np.ndarray | str:
+        item = items[row]
+        assert item.path is not None
+        try:
+            return align_face(read_image(item.path), np.asarray(points[item.sample_id, item.condition]), template)
+        except MaskbenchError as error:
+            return str(error)
+
+    return prepare
+
+
+def _batches(
+    pending: list[tuple[int, str]], prepare: Callable[[int], np.ndarray | str], size: tuple[int, int], batch: int,
+    threads: int,
+) -> Iterator[_Batch]:  # fmt: skip
+    """Batches of aligned faces; the next one is decoded by threads while the caller runs the network."""
+    if not pending:
+        return
+    with ThreadPoolExecutor(threads) as pool:
+
+        def submit(chunk: list[tuple[int, str]]) -> tuple[list[tuple[int, str]], list[Future]]:
+            return chunk, [pool.submit(prepare, row) for row, _ in chunk]
+
+        chunks = (pending[start : start + batch] for start in range(0, len(pending), batch))
+        ahead = deque(submit(chunk) for chunk in islice(chunks, 2))
+        while ahead:
+            chunk, futures = ahead.popleft()
+            done = [(row, key, future.result()) for (row, key), future in zip(chunk, futures, strict=True)]
+            ahead.extend(submit(chunk) for chunk in islice(chunks, 1))
+            good = [(row, key, face) for row, key, face in done if not isinstance(face, str)]
+            faces = np.stack([face for _, _, face in good]) if good else np.empty((0, *size, 3), np.uint8)
+            failures = [(row, face) for row, _, face in done if isinstance(face, str)]
+            yield _Batch([row for row, _, _ in good], [key for _, key, _ in good], faces, failures)

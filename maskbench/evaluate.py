@@ -1,0 +1,125 @@
+"""Recognizers on a protocol: align, embed, compare, measure, store. One result per recognizer."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from maskbench import __version__
+from maskbench.embed import ALIGN_MODES, CACHE_POLICIES, EmbeddingCache, alignment_points, embed_inventory
+from maskbench.errors import MaskbenchError
+from maskbench.inventory import take_inventory
+from maskbench.metrics.summary import summarise_protocol
+from maskbench.parallel import default_workers
+from maskbench.protocols import protocol_counts
+from maskbench.recognizers.base import load_recognizer, spec_digest
+from maskbench.registry import nearest
+from maskbench.results import SCHEMA_VERSION, result_dir, save_run
+from maskbench.scoring import score_pairs
+from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How to run an evaluation; none of it changes a score except ``align`` and, in the last bits, the engine.
+
+    Attributes:
+        device: "auto", "cpu" or "cuda"; engine: "onnxruntime" or "torch".
+        align: "auto", "detect" or "source", see ``embed.alignment_points``.
+        cache: "missing" computes what the cache lacks, "always" computes everything anew and stores it, "never"
+            neither reads nor writes.
+        threshold: a decision threshold of the user's own, reported beside the others.
+        allow_missing: count missing pictures as failures to extract.
+    """
+
+    device: str = "auto"
+    engine: str = "onnxruntime"
+    align: str = "auto"
+    cache: str = "missing"
+    workers: int = 0
+    threshold: float | None = None
+    allow_missing: bool = False
+
+
+def evaluate(
+    protocol: Protocol, models: Sequence[str], faces_dir: Path, masked_dir: Path | None, out: Path,
+    options: EvaluationOptions | None = None, cache_root: Path | None = None,
+) -> list[Path]:  # fmt: skip
+    """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz}``.
+
+    Args:
+        models: registered names, or "onnx:PATH".
+        masked_dir: without it only the conditions that need no mask are run.
+
+    Returns:
+        The folders written, in the order of the models.
+
+    Raises:
+        MaskbenchError: a model, an option or a folder is wrong. Models are all loaded before the first one runs.
+    """
+    options = options or EvaluationOptions()
+    for value, choices, kind in ((options.align, ALIGN_MODES, "align"), (options.cache, CACHE_POLICIES, "cache")):
+        if value not in choices:
+            raise MaskbenchError(f'no {kind} mode "{value}"; {nearest(value, choices)}')
+    recognizers = [load_recognizer(name, options.device, options.engine) for name in models]
+    folders = [result_dir(out, protocol.name, recognizer.spec.name) for recognizer in recognizers]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise MaskbenchError(f"{folder}: two of the models have this name; rename one in its card")
+    inventory = take_inventory(protocol, faces_dir, masked_dir, options.allow_missing)
+    workers = options.workers or default_workers()
+    root = None if options.cache == "never" else cache_root
+    mode, points = alignment_points(inventory, options.align, workers, root)
+    for recognizer, folder in zip(recognizers, folders, strict=True):
+        cache = EmbeddingCache(cache_root, recognizer, options.cache)
+        embeddings = embed_inventory(recognizer, inventory, points, cache)
+        scores = score_pairs(protocol, embeddings, recognizer.spec.comparator)
+        parts = summarise_protocol(protocol, scores, embeddings, options.threshold)
+        result = _result(protocol, recognizer, embeddings, mode, inventory.masked_digest, parts, options)
+        save_run(folder, result, scores, protocol.pairs)
+    return folders
+
+
+def _result(
+    protocol: Protocol, recognizer: Recognizer, embeddings: EmbeddingSet, align: str, masked_digest: str,
+    parts: tuple[Mapping, Mapping, Mapping, Mapping], options: EvaluationOptions,
+) -> Result:  # fmt: skip
+    metrics, counts, thresholds, intervals = parts
+    head = {"name": protocol.name, "version": protocol.version, "digest": protocol.digest}
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        protocol={**head, "threshold_from": protocol.threshold_from, "counts": protocol_counts(protocol)},
+        recognizer=asdict(recognizer.spec),
+        completion="none",
+        mask_source="none",
+        align=align,
+        metrics=metrics,
+        counts=counts,
+        thresholds=thresholds,
+        intervals=intervals,
+        environment=environment(recognizer, options),
+        digests={
+            "protocol": protocol.digest,
+            "manifest": masked_digest,
+            "recognizer": spec_digest(recognizer.spec),
+            "samples": embeddings.samples_digest,
+            "weights": recognizer.spec.weights_sha256,
+        },
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def environment(recognizer: Recognizer, options: EvaluationOptions) -> dict[str, str]:
+    """Versions, platform and what really ran the network."""
+    found = {"maskbench": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in ("numpy", "opencv-contrib-python", "onnxruntime", "onnxruntime-gpu", "torch", "mediapipe"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**found, "device_asked": options.device, "engine": recognizer.spec.engine}
+

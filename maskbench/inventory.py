@@ -1,0 +1,132 @@
+"""Which file stands for which sample under which condition: the bridge from a protocol to folders of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskbench import manifest
+from maskbench.digest import bytes_sha256, config_sha256
+from maskbench.errors import ImageError, ProtocolError
+from maskbench.files import inside
+from maskbench.images import declared_size, read_bytes
+from maskbench.types import ManifestRow, Protocol
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to embed.
+
+    Attributes:
+        path: the file, or None when there is none; ``reason`` then says why.
+        sha256: of the file's bytes.
+        size: (width, height) that the header declares, or None when it is no image.
+    """
+
+    sample_id: str
+    condition: str  # "unmasked" or "masked"
+    path: Path | None
+    sha256: str = ""
+    size: tuple[int, int] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Every (sample, condition) that a protocol compares, sorted, and the digest of the masked set (or "")."""
+
+    items: list[Item]
+    masked_digest: str
+
+
+def take_inventory(
+    protocol: Protocol, faces_dir: Path, masked_dir: Path | None = None, allow_missing: bool = False
+) -> Inventory:
+    """Find and fingerprint the files of a protocol.
+
+    Args:
+        faces_dir: root of the samples' paths.
+        masked_dir: root of the masked pictures, at the same paths; with a manifest, if ``synthesize`` made it. Without
+            it, the comparisons of masked conditions are not run.
+        allow_missing: count samples without a file as failures to extract instead of stopping.
+
+    Raises:
+        ProtocolError: files are missing, or are not the ones that the protocol or the manifest describes.
+    """
+    for folder in filter(None, (faces_dir, masked_dir)):
+        if not Path(folder).is_dir():
+            raise ProtocolError(f"{folder}: no such folder; give the folder of the pictures")
+    rows = _manifest_rows(masked_dir)
+    items: list[Item] = []
+    for sample_id, condition in sorted(_keys(protocol)):
+        if condition == "unmasked":
+            items.append(_unmasked(protocol, sample_id, faces_dir))
+        elif masked_dir is not None:
+            items.append(_masked(protocol, sample_id, masked_dir, rows))
+    missing = [item for item in items if item.path is None and item.reason.startswith("missing")]
+    if missing and not allow_missing:
+        raise ProtocolError(
+            f"{len(missing)} of {len(items)} pictures of protocol {protocol.name} are missing, first "
+            f"{missing[0].reason.removeprefix('missing: ')}; check the folders, or use --allow-missing to count them as failures"
+        )
+    return Inventory(items, _masked_digest(masked_dir, items))
+
+
+def _keys(protocol: Protocol) -> set[tuple[str, str]]:
+    pairs = protocol.pairs
+    sides = ((pairs.reference_id, pairs.reference_condition), (pairs.probe_id, pairs.probe_condition))
+    return {key for ids, conditions in sides for key in zip(ids.tolist(), conditions.tolist(), strict=True)}
+
+
+def _unmasked(protocol: Protocol, sample_id: str, faces_dir: Path) -> Item:
+    sample = protocol.samples[sample_id]
+    item = _look(sample_id, "unmasked", inside(faces_dir, sample.path))
+    if sample.sha256 and item.sha256 and item.sha256 != sample.sha256:
+        raise ProtocolError(
+            f"{item.path}: is not the picture that protocol {protocol.name} was made from (other sha256); "
+            "make the protocol again from this folder"
+        )
+    return item
+
+
+def _masked(protocol: Protocol, sample_id: str, masked_dir: Path, rows: dict[str, ManifestRow] | None) -> Item:
+    sample = protocol.samples[sample_id]
+    row = rows.get(sample.path) if rows is not None else None
+    if row and row.status != "masked":
+        return Item(sample_id, "masked", None, reason=f"masking {row.status}: {row.reason}")
+    item = _look(sample_id, "masked", inside(masked_dir, sample.path))
+    if row and item.sha256 and item.sha256 != row.output_sha256:
+        raise ProtocolError(f"{item.path}: changed since {masked_dir / manifest.NAME} was written; synthesize again")
+    if row and sample.sha256 and row.source_sha256 != sample.sha256:
+        raise ProtocolError(
+            f"{masked_dir / manifest.NAME}: {sample.path} was masked from another picture than protocol {protocol.name} "
+            "names; synthesize from the protocol's faces"
+        )
+    return item
+
+
+def _look(sample_id: str, condition: str, path: Path) -> Item:
+    if not path.is_file():
+        return Item(sample_id, condition, None, reason=f"missing: {path}")
+    try:
+        data = read_bytes(path)
+    except ImageError as error:
+        return Item(sample_id, condition, None, reason=str(error))
+    return Item(sample_id, condition, path, bytes_sha256(data), declared_size(data))
+
+
+def _manifest_rows(masked_dir: Path | None) -> dict[str, ManifestRow] | None:
+    if masked_dir is None or not (masked_dir / manifest.NAME).is_file():
+        return None
+    return {row.source: row for row in manifest.read_manifest(masked_dir / manifest.NAME)}
+
+
+def _masked_digest(masked_dir: Path | None, items: Iterable[Item]) -> str:
+    """The manifest's SHA-256; for a set without manifest, a digest over the masked files themselves."""
+    if masked_dir is None:
+        return ""
+    path = masked_dir / manifest.NAME
+    if path.is_file():
+        return bytes_sha256(path.read_bytes())
+    return config_sha256([[item.sample_id, item.sha256] for item in items if item.condition == "masked"])

@@ -1,0 +1,176 @@
+"""The JSON card beside an ONNX file: what the file itself cannot say. docs/models.md documents the keys."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from maskbench.align import TEMPLATES, template_at
+from maskbench.digest import file_sha256
+from maskbench.errors import MaskbenchError, RecognizerError
+from maskbench.files import read_json
+from maskbench.recognizers.preprocess import COLOUR_ORDERS
+from maskbench.registry import nearest
+from maskbench.types import RecognizerSpec
+
+COMPARATORS = ("cosine", "negative-l2")
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_channels(value: Any) -> bool:
+    return _is_number(value) or (isinstance(value, list) and len(value) == 3 and all(map(_is_number, value)))
+
+
+def _is_scale(value: Any) -> bool:
+    return _is_channels(value) and all(number > 0 for number in (value if isinstance(value, list) else [value]))
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef")
+
+
+# Every key of a card is required: what is not known is written down as null or "unknown", not left out.
+_KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("letters, digits and . _ - (it names folders)", _is_name),
+    "sha256": ("64 lower-case hexadecimal digits", _is_sha256),
+    "input_size": ("[height, width]", lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_size, v))),
+    "template": (f"one of {', '.join(TEMPLATES)}", lambda v: isinstance(v, str) and v in TEMPLATES),
+    "colour_order": (f"one of {', '.join(COLOUR_ORDERS)}", lambda v: isinstance(v, str) and v in COLOUR_ORDERS),
+    "mean": ("a number or three", _is_channels),
+    "std": ("a positive number or three", _is_scale),
+    "embedding_size": ("a positive whole number", _is_size),
+    "comparator": (f"one of {', '.join(COMPARATORS)}", lambda v: v in COMPARATORS),
+    "parameters": ("a whole number or null", lambda v: v is None or _is_size(v)),
+    "training_data": (
+        "a list of names or null",
+        lambda v: v is None or (isinstance(v, list) and all(map(_is_text, v))),
+    ),
+    "licence": ("text", _is_text),
+    "source": ("text", _is_text),
+}
+
+
+def find_card(network: Path, card: Path | str | None = None) -> Path:
+    """The card of ``network``: the given one, ``<stem>.json`` or ``<file>.json`` beside it.
+
+    Raises:
+        RecognizerError: there is none; the message names the places.
+    """
+    places = [Path(card)] if card else [network.with_suffix(".json"), network.with_name(network.name + ".json")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise RecognizerError(
+        f"{network}: no card at {' or '.join(map(str, places))}; draft one with "
+        f"maskbench models card {network} > {network.with_suffix('.json')} and check it (docs/models.md)"
+    )
+
+
+def _three(value: Any) -> tuple[float, float, float]:
+    numbers = value if isinstance(value, list) else [value] * 3
+    return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
+
+
+def parse_card(values: Any, path: Path) -> RecognizerSpec:
+    """Validate a card's content.
+
+    Args:
+        values: the decoded JSON.
+        path: the card's file, for messages.
+
+    Raises:
+        RecognizerError: unknown, missing or malformed keys; the message names file and key.
+    """
+    if not isinstance(values, Mapping):
+        raise RecognizerError(f"{path}: a card is a JSON object, see docs/models.md")
+    for key in values:
+        if key not in _KEYS:
+            raise RecognizerError(f'{path}: unknown key "{key}"; {nearest(key, _KEYS)}')
+    if missing := [key for key in _KEYS if key not in values]:
+        raise RecognizerError(f"{path}: missing {', '.join(missing)}; see docs/models.md")
+    for key, (wanted, is_valid) in _KEYS.items():
+        if not is_valid(values[key]):
+            raise RecognizerError(f'{path}: "{key}" must be {wanted}, not {values[key]!r}')
+    size = (values["input_size"][0], values["input_size"][1])
+    try:
+        template_at(values["template"], size)
+    except MaskbenchError as error:
+        raise RecognizerError(f"{path}: {error}; correct input_size or template") from error
+    training = values["training_data"]
+    return RecognizerSpec(
+        name=values["name"],
+        weights_sha256=values["sha256"],
+        input_size=size,
+        template=values["template"],
+        colour_order=values["colour_order"],
+        mean=_three(values["mean"]),
+        std=_three(values["std"]),
+        embedding_size=values["embedding_size"],
+        comparator=values["comparator"],
+        parameters=values["parameters"],
+        training_data=None if training is None else tuple(training),
+        licence=values["licence"],
+    )
+
+
+def read_card(network: Path, card: Path | str | None = None) -> tuple[RecognizerSpec, Path]:
+    """The specification in the card of ``network`` and the card's path. Does not open the network.
+
+    Raises:
+        RecognizerError: no card, or a malformed one.
+    """
+    path = find_card(network, card)
+    try:
+        values = read_json(path)
+    except MaskbenchError as error:
+        raise RecognizerError(str(error)) from error
+    return parse_card(values, path), path
+
+
+def draft_card(onnx_path: Path | str) -> dict[str, Any]:
+    """A card to start from: what the ONNX file says about itself, and ArcFace conventions for the rest.
+
+    ``sha256``, ``input_size`` and ``embedding_size`` are read from the file. Template, colour order, mean and std are
+    the common ArcFace ones and must be checked by whoever knows the network: a wrong crop or order of colours runs
+    without any error and ruins the accuracy.
+
+    Raises:
+        RecognizerError: the file is missing or is not a network of one NCHW image input.
+    """
+    from maskbench.recognizers.onnx import describe
+
+    path = Path(onnx_path)
+    size, embedding_size = describe(path)
+    return {
+        "name": path.stem,
+        "sha256": file_sha256(path),
+        "input_size": list(size),
+        "template": "arcface112",
+        "colour_order": "RGB",
+        "mean": 127.5,
+        "std": 127.5,
+        "embedding_size": embedding_size,
+        "comparator": "cosine",
+        "parameters": None,
+        "training_data": None,
+        "licence": "unknown",
+        "source": "unknown",
+    }

@@ -1,0 +1,168 @@
+"""Recognizers in ONNX files, run by onnxruntime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maskbench.digest import bytes_sha256
+from maskbench.errors import RecognizerError
+from maskbench.recognizers.card import read_card
+from maskbench.recognizers.engines import import_engine, no_cuda, resolve_device, thread_count
+from maskbench.recognizers.preprocess import preprocess
+from maskbench.types import RecognizerSpec, Status
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# Without TF32 the GPU agrees with the CPU to float32 rounding; without a search the same kernels run every time.
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def read_network(path: Path) -> bytes:
+    """The bytes of a network file.
+
+    Raises:
+        RecognizerError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecognizerError(f"{path}: cannot be read ({error.strerror}); give the path of an ONNX file") from error
+
+
+def open_session(data: bytes, label: Path | str, device: str = "auto") -> Any:
+    """An onnxruntime session over the bytes of an ONNX file, which are then exactly the bytes that were hashed.
+
+    Args:
+        data: the file's content, weights included.
+        label: the file's name, for messages.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        RecognizerError: onnxruntime is missing or cannot load the network, or "cuda" fell back to the processor.
+    """
+    runtime = import_engine("onnxruntime")
+    on_gpu = resolve_device(device, "onnxruntime") == "cuda"
+    if on_gpu and hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors; a fallback to the processor is reported by spec.engine
+    options.intra_op_num_threads = thread_count()
+    # Threads that spin while they wait slow everything down on a machine whose cores are shared.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers: list[Any] = [(CUDA, _CUDA_OPTIONS), CPU] if on_gpu else [CPU]
+    try:
+        session = runtime.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise RecognizerError(
+            f"{label}: onnxruntime cannot load it ({_first_line(error)}); it must be one ONNX file, weights included"
+        ) from error
+    if device == "cuda" and session.get_providers()[0] != CUDA:
+        raise no_cuda("onnxruntime")
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _image_input(session: Any, label: Path | str) -> tuple[Any, Any, Any]:
+    """Batch, height and width of the session's one input; each an int, or a name or None where it is open."""
+    inputs = session.get_inputs()
+    shapes = ", ".join(f"{value.name} {value.type} {value.shape}" for value in inputs)
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        raise RecognizerError(f"{label}: has inputs {shapes} instead of one float32 image batch [N, 3, H, W]")
+    batch, channels, height, width = inputs[0].shape
+    if isinstance(channels, int) and channels != 3:
+        raise RecognizerError(f"{label}: has input {shapes} instead of channels first, [N, 3, H, W]")
+    return batch, height, width
+
+
+def _run(session: Any, label: Path | str, batch: np.ndarray) -> np.ndarray:
+    """The session's first output for one batch, flattened to (N, D) float32."""
+    try:
+        output = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: batch})[0]
+    except Exception as error:
+        raise RecognizerError(f"{label}: fails on input {batch.shape} ({_first_line(error)})") from error
+    output = np.asarray(output)
+    if output.ndim < 2 or len(output) != len(batch):
+        raise RecognizerError(f"{label}: gives {output.shape} for {len(batch)} faces instead of ({len(batch)}, D)")
+    return output.reshape(len(batch), -1).astype(np.float32, copy=False)
+
+
+def describe(path: Path) -> tuple[tuple[int, int], int]:
+    """Input size (height, width; 112 where the file leaves it open) and embedding size of an ONNX file.
+
+    Raises:
+        RecognizerError: it is not a network from one image batch to vectors.
+    """
+    session = open_session(read_network(path), path, "cpu")
+    batch, *size = _image_input(session, path)
+    height, width = (length if isinstance(length, int) else 112 for length in size)
+    blank = np.zeros((batch if isinstance(batch, int) else 1, 3, height, width), np.float32)
+    return (height, width), _run(session, path, blank).shape[1]
+
+
+class OnnxRecognizer:
+    """A recognizer around an onnxruntime session.
+
+    Networks exported with a fixed batch size are fed in blocks of that size, the last one filled up with zeros.
+
+    Args:
+        session: from ``open_session``.
+        spec: what the card says; its ``engine`` is replaced by the provider that the session really uses.
+        label: the file's name, for messages.
+
+    Raises:
+        RecognizerError: the network's input or output disagrees with ``spec``.
+    """
+
+    def __init__(self, session: Any, spec: RecognizerSpec, label: Path | str = "") -> None:
+        self._session, self._label = session, label or spec.name
+        batch, *size = _image_input(session, self._label)
+        if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size)):
+            raise RecognizerError(
+                f"{self._label}: takes images {session.get_inputs()[0].shape}, its card says {list(spec.input_size)}"
+            )
+        self._block = batch if isinstance(batch, int) and batch > 0 else None
+        self.spec = replace(spec, engine=f"onnxruntime:{session.get_providers()[0]}")
+        found = self._vectors(np.zeros((1, 3, *spec.input_size), np.float32)).shape[1]
+        if found != spec.embedding_size:
+            raise RecognizerError(
+                f"{self._label}: gives vectors of {found} numbers, its card says {spec.embedding_size}"
+            )
+
+    def embed(self, faces: np.ndarray, masks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Faces (N, H, W, 3) uint8 RGB to vectors (N, D) float32 and status (N,) int8, all OK."""
+        return self._vectors(preprocess(faces, self.spec)), np.full(len(faces), Status.OK, np.int8)
+
+    def _vectors(self, batch: np.ndarray) -> np.ndarray:
+        """(N, 3, H, W) float32 to (N, D) float32."""
+        block = self._block
+        if block is None or block == len(batch):
+            return _run(self._session, self._label, batch)
+        pieces = []
+        for start in range(0, len(batch), block):
+            piece = batch[start : start + block]
+            padding = [(0, block - len(piece)), (0, 0), (0, 0), (0, 0)]
+            pieces.append(_run(self._session, self._label, np.pad(piece, padding))[: len(piece)])
+        return np.concatenate(pieces)
+
+
+def load_onnx(path: Path, card: Path | str | None = None, device: str = "auto") -> OnnxRecognizer:
+    """The recognizer in an ONNX file, with the card beside it or the given one.
+
+    Raises:
+        RecognizerError: a file is missing, the card is malformed, its SHA-256 is another file's, or the network
+            disagrees with it.
+    """
+    data = read_network(path)
+    spec, card_path = read_card(path, card)
+    if (found := bytes_sha256(data)) != spec.weights_sha256:
+        raise RecognizerError(
+            f"{path} has SHA-256 {found}, but {card_path} describes {spec.weights_sha256}; "
+            "get the right file, or check the card anew"
+        )
+    return OnnxRecognizer(open_session(data, path, device), spec, path)

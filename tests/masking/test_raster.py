@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maskbench.masking.raster import rasterise
+
+
+def naive(points, triangles, attributes, width, height):
+    """Pixel by pixel: the nearest front-facing triangle by mean depth wins; its barycentric mix is the value."""
+    values = np.full((height, width, attributes.shape[1]), -1.0)
+    order = sorted(range(len(triangles)), key=lambda t: -points[triangles[t], 2].mean())
+    for t in order:
+        a, b, c = points[triangles[t], :2]
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])
+        if area <= 1e-6:
+            continue
+        for y in range(height):
+            for x in range(width):
+                p = np.array([x, y])
+                weights = [
+                    ((q - p)[0] * (r - p)[1] - (r - p)[0] * (q - p)[1]) / area for q, r in ((b, c), (c, a), (a, b))
+                ]
+                if min(weights) >= -1e-9:
+                    values[y, x] = np.array(weights) @ attributes[triangles[t]]
+    return values
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_agrees_with_the_naive_rasteriser(seed: int):
+    rng = np.random.default_rng(seed)
+    points = np.column_stack([rng.uniform(-6, 26, (12, 2)), rng.uniform(-5, 5, 12)])
+    triangles = rng.integers(0, 12, (9, 3))
+    attributes = rng.uniform(size=(12, 2))
+    expected = naive(points, triangles, attributes, 20, 15)
+    seen = rasterise(points, triangles, attributes, 20, 15)
+    got = np.full_like(expected, -1.0)
+    if seen is not None:
+        height, width = seen.covered.shape
+        got[seen.y0 : seen.y0 + height, seen.x0 : seen.x0 + width] = seen.values
+        assert np.array_equal(seen.covered, seen.values[..., 0] > -0.5)
+    assert np.allclose(got, expected, atol=1e-5)
+
+
+def test_a_shared_edge_leaves_no_gap():
+    points = np.array([[0, 0, 0], [9, 0, 0], [9, 9, 0], [0, 9, 0]], float)
+    triangles = np.array([[0, 1, 2], [0, 2, 3]])
+    seen = rasterise(points, triangles, points[:, :1], 10, 10)
+    assert seen is not None and seen.covered.shape == (10, 10) and seen.covered.all()
+    assert np.allclose(seen.values[..., 0], np.arange(10)[None])
+
+
+def test_back_faces_and_what_lies_outside_are_not_seen():
+    points = np.array([[0, 0, 0], [9, 0, 0], [9, 9, 0]], float)
+    assert rasterise(points, np.array([[0, 2, 1]]), points[:, :1], 10, 10) is None
+    assert rasterise(points + [40, 0, 0], np.array([[0, 1, 2]]), points[:, :1], 10, 10) is None
+    cut = rasterise(points - [5, 5, 0], np.array([[0, 1, 2]]), points[:, :1], 3, 3)
+    assert cut is not None and (cut.x0, cut.y0) == (0, 0) and cut.covered.shape <= (3, 3)

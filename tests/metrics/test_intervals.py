@@ -1,0 +1,69 @@
+"""Wilson intervals against scipy, the closed formula and their own coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm
+
+from maskbench.errors import MaskbenchError
+from maskbench.metrics.intervals import METHOD, rule_of_three, wilson
+
+
+def formula(errors: int, n: int, confidence: float) -> tuple[float, float]:
+    """Wilson 1927, as printed: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)."""
+    z, p = norm.ppf((1 + confidence) / 2), errors / n
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (p + z * z / (2 * n) - half) / (1 + z * z / n), (p + z * z / (2 * n) + half) / (1 + z * z / n)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_against_formula_and_scipy(confidence):
+    for n in (1, 2, 30, 3000, 10_000_000):
+        for errors in {0, 1, n // 3, n - 1, n}:
+            low, high = wilson(errors, n, confidence)
+            expected = binomtest(errors, n).proportion_ci(confidence, method="wilson")
+            assert (low, high) == (expected.low, expected.high)
+            assert (low, high) == pytest.approx(formula(errors, n, confidence), abs=1e-12)
+            assert 0 <= low <= errors / n <= high <= 1
+
+
+def test_published_example():
+    # Newcombe, Statistics in Medicine 17, 1998, table I: 81 of 263 and 0 of 20
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+
+
+def test_coverage():
+    rng = np.random.default_rng(51)
+    rate, n = 0.05, 400
+    hits = [low <= rate <= high for low, high in (wilson(int(k), n) for k in rng.binomial(n, rate, 1500))]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
+
+
+def test_numpy_integers_are_taken():
+    assert wilson(np.int64(3), np.int64(30)) == wilson(3, 30)
+
+
+@pytest.mark.parametrize(
+    ("errors", "n", "confidence"), [(0, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1), (1, 5, 0)]
+)
+def test_refuses(errors, n, confidence):
+    with pytest.raises(MaskbenchError, match="no interval"):
+        wilson(errors, n, confidence)
+
+
+def test_rule_of_three():
+    assert rule_of_three(3000) == 0.001
+    assert rule_of_three(2) == 1
+    for n in (50, 1000):  # the rule approximates the exact bound 1 - 0.05^(1/n) from above
+        exact = 1 - 0.05 ** (1 / n)
+        assert exact <= rule_of_three(n) <= exact * 1.05
+    with pytest.raises(MaskbenchError, match="no bound"):
+        rule_of_three(0)
+
+
+def test_the_assumption_is_part_of_the_name():
+    assert METHOD == "wilson-95, assumes independent comparisons"

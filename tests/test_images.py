@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from maskbench import images
+from maskbench.errors import ImageError
+from maskbench.images import decode, declared_size, encode, is_grey, looks_grey, read_image, write_image
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds almost nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".bmp", ".webp", ".PNG"])
+def test_round_trip_in_colour(suffix: str, make_crop, tmp_path: Path):
+    picture = make_crop(1, 60)[:, :50]
+    data = write_image(tmp_path / f"a b.ü{suffix}", picture)
+    assert declared_size(data) == (50, 60)
+    back = read_image(tmp_path / f"a b.ü{suffix}")
+    limit = 0 if suffix.lower() in (".png", ".bmp") else 30
+    assert back.shape == picture.shape and back.dtype == np.uint8
+    assert np.abs(back.astype(int) - picture).max() <= limit
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".pgm", ".bmp"])
+def test_greyscale_is_stored_as_one_channel_and_comes_back_grey(suffix: str, make_crop):
+    grey = np.repeat(make_crop(2)[..., :1], 3, -1)
+    data = encode(grey, suffix)
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert stored.ndim == 2 and is_grey(decode(data)) and declared_size(data) == (112, 112)
+
+
+def test_colour_does_not_go_into_pgm(make_crop):
+    with pytest.raises(ImageError, match="use .png"):
+        encode(make_crop(0), ".pgm")
+    with pytest.raises(ImageError, match="cannot write .gif"):
+        encode(make_crop(0), ".gif")
+
+
+def test_grey_photographs_are_known_through_compression_noise(make_crop):
+    grey = np.repeat(make_crop(2)[..., :1], 3, -1)
+    noisy = grey.astype(int) + np.random.default_rng(0).integers(-4, 5, grey.shape)
+    assert looks_grey(grey) and looks_grey(np.clip(noisy, 0, 255).astype(np.uint8))
+    assert not looks_grey(make_crop(2))
+
+
+def test_sixteen_bits_alpha_and_exif(make_crop):
+    picture = make_crop(3)
+    deep = cv2.imencode(".png", picture[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    assert np.array_equal(decode(deep), picture)
+    rgba = np.dstack([picture[..., ::-1], np.full(picture.shape[:2], 77, np.uint8)])
+    assert np.array_equal(decode(cv2.imencode(".png", rgba)[1].tobytes()), picture)
+    wide = picture[:60]
+    plain = encode(wide, ".jpg")
+    # Orientation 6: the camera was turned, the stored rows are the picture's columns.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    turned = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    assert decode(turned).shape == (112, 60, 3)
+    assert np.array_equal(decode(turned), np.rot90(decode(plain), -1))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"just some text", "not a readable"),
+        (b"\xff\xd8\xff", "not a readable"),
+        (b"\x89PNG\r\n\x1a\n", "not a readable"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "not a readable"),
+        (b"BM", "not a readable"),
+        (b"P5 x", "not a readable"),
+        (png_header(30_000, 30_000), "30000x30000 pixels exceed the limit"),
+        (png_header(9, 9), "damaged image|cannot be decoded"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(data: bytes, message: str):
+    with pytest.raises(ImageError, match=message) as caught:
+        decode(data, "a.jpg")
+    assert str(caught.value).startswith("a.jpg: ") and "\n" not in str(caught.value)
+
+
+def test_truncated_files_are_refused_whole_ones_with_junk_behind_are_not(make_crop):
+    for suffix in (".jpg", ".png", ".webp"):
+        data = encode(make_crop(4), suffix)
+        with pytest.raises(ImageError, match="truncated|damaged"):
+            decode(data[: len(data) * 2 // 3])
+        assert decode(data + b"\0\0junk").shape == (112, 112, 3)
+
+
+def test_a_thumbnail_does_not_hide_that_the_picture_is_cut(make_crop):
+    thumbnail = encode(make_crop(5, 16), ".jpg")
+    whole = encode(make_crop(4), ".jpg")
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    with_thumbnail = whole[:2] + segment + whole[2:]
+    assert declared_size(with_thumbnail) == (112, 112)
+    assert decode(with_thumbnail).shape == (112, 112, 3)
+    with pytest.raises(ImageError, match="truncated"):
+        decode(with_thumbnail[:-400])
+
+
+def test_files_missing_empty_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(tmp_path / "none.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(ImageError, match="empty file"):
+        read_image(tmp_path / "empty.png")
+    (tmp_path / "big.png").write_bytes(b"x" * 2000)
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(ImageError, match="exceeds the limit"):
+        read_image(tmp_path / "big.png")

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from maskbench import manifest
+from maskbench.errors import ManifestError
+from maskbench.masking.synthesis import failed_row
+from maskbench.types import ManifestRow
+
+
+def rows() -> list[ManifestRow]:
+    masked = ManifestRow(
+        "b, c/ü.x.jpg", "a" * 64, "b, c/ü.x.jpg", "b" * 64, "masked", "", "n95", "mesh", 1, 0.43219, 7, '[{"a":"\\"q\\""}]'
+    )
+    return [masked, failed_row("a\udcff.png", 7, "no face found"), failed_row("z.txt", 7, "not an image", "skipped")]
+
+
+def test_round_trip_sorted_and_independent_of_order(tmp_path: Path):
+    path = tmp_path / "manifest.csv"
+    digest = manifest.write_manifest(path, rows())
+    assert manifest.write_manifest(tmp_path / "again.csv", reversed(rows())) == digest
+    back = manifest.read_manifest(path)
+    assert [row.source for row in back] == ["a\udcff.png", "b, c/ü.x.jpg", "z.txt"]
+    assert back[1].covered_fraction == 0.4322 and math.isnan(back[0].covered_fraction)
+    assert back[1].placement == rows()[0].placement and b"a\xff.png" in path.read_bytes()
+    assert manifest.counts(back) == {"masked": 1, "failed": 1, "skipped": 1}
+
+
+def test_journal_lines_round_trip_and_cut_ones_do_not():
+    for row in rows():
+        back = manifest.row_from_json(manifest.row_to_json(row))
+        assert manifest.to_csv([back]) == manifest.to_csv([row])
+    with pytest.raises(ValueError):
+        manifest.row_from_json(manifest.row_to_json(rows()[0])[:-9])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("source,", "sauce,", r"manifest\.csv:1: not the columns"),
+        (",masked,", ",unmasked,", r"manifest\.csv:3: status 'unmasked'"),
+        (",0.4322,", ",much,", r"manifest\.csv:3: could not convert"),
+        ("z.txt", "a\udcff.png", "appears twice"),
+        ("z.txt", "../z.txt", "not a relative path inside"),
+        ("z.txt,", "z.txt,,", r"manifest\.csv:4: 13 columns, expected 12"),
+    ],
+)
+def test_a_malformed_manifest_names_file_and_line(tmp_path: Path, old: str, new: str, message: str):
+    path = tmp_path / "manifest.csv"
+    manifest.write_manifest(path, rows())
+    encoded = path.read_bytes().replace(old.encode("utf-8", "surrogateescape"), new.encode("utf-8", "surrogateescape"), 1)
+    path.write_bytes(encoded)
+    with pytest.raises(Exception, match=message):
+        manifest.read_manifest(path)
+
+
+def test_a_missing_manifest(tmp_path: Path):
+    with pytest.raises(ManifestError, match="run maskbench synthesize"):
+        manifest.read_manifest(tmp_path / "manifest.csv")
+
+
+def test_completeness_is_exactly_one_row_for_each_input():
+    sources = [row.source for row in rows()]
+    manifest.check_complete(rows(), sources)
+    for wrong in (sources[:2], [*sources, "new"], [*sources, sources[0]]):
+        with pytest.raises(ManifestError, match="1 inputs without exactly one row"):
+            manifest.check_complete(rows(), wrong)
