@@ -8,9 +8,9 @@ from pathlib import Path
 
 from maskbench.datasets.lfw import fetch_lfw
 from maskbench.errors import MaskbenchError
-from maskbench.evaluate import EvaluationOptions, evaluate
+from maskbench.evaluation import EvaluationOptions, evaluate
 from maskbench.files import cache_root, data_root
-from maskbench.leaderboard import leaderboard, render_text, write_csv
+from maskbench.leaderboard import make_leaderboard, render_text, write_csv
 from maskbench.masking.engine import synthesize
 from maskbench.masking.preview import before_after
 from maskbench.masking.synthesis import SynthesisConfig
@@ -49,7 +49,11 @@ def find_faces(faces: Path | None) -> tuple[Path, Path | None, str]:
         return faces, None, f"faces: {faces}"
     root = data_root()
     if root and (root / "faces" / "lfw112").is_dir():
-        return root / "faces" / "lfw112", root / "protocols" / "lfw_pairs.txt", f"faces: LFW crops of MASKBENCH_DATA, {root}"
+        return (
+            root / "faces" / "lfw112",
+            root / "protocols" / "lfw_pairs.txt",
+            f"faces: LFW crops of MASKBENCH_DATA, {root}",
+        )
     folder, pairs = fetch_lfw()
     return folder, pairs, f"faces: LFW from scikit-learn's downloader, {folder}"
 
@@ -80,13 +84,19 @@ def run_demo(
     write_protocol(protocol, protocol_dir)
     say(f"protocol: {protocol.name}, {len(protocol.samples)} pictures, {len(protocol.pairs)} comparisons")
     summary = synthesize(
-        folder, masked, SynthesisConfig(seed=seed), workers, resume=True, cache=cache_root(), only=masked_paths(protocol)
+        folder,
+        masked,
+        SynthesisConfig(seed=seed),
+        workers,
+        resume=True,
+        cache=cache_root(),
+        only=masked_paths(protocol),
     )
     say(f"masked: {summary.counts['masked']} pictures, {summary.counts['failed']} failed")
     results = out / "results"
     evaluate(protocol, models, folder, masked, results, EvaluationOptions(workers=workers), cache_root())
     runs = load_runs(results)
-    tables = leaderboard([run.result for run in runs])
+    tables = make_leaderboard([run.result for run in runs])
     curves, sheet = out / "roc.png", out / "masked.jpg"
     plot_results(runs, curves)
     before_after(folder, masked, sheet)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -55,7 +56,9 @@ def alignment_points(
         points = find_five_points(list(originals.values()), "auto", workers, cache)
         reason = "no unmasked original to take landmarks from"
         return "source", {
-            (item.sample_id, item.condition): points[originals[item.sample_id]] if item.sample_id in originals else reason
+            (item.sample_id, item.condition): points[originals[item.sample_id]]
+            if item.sample_id in originals
+            else reason
             for item in found
         }
     points = find_five_points([item.path for item in found if item.path], "auto", workers, cache)
@@ -79,7 +82,7 @@ class EmbeddingCache:
             try:
                 with np.load(path, allow_pickle=False) as stored:
                     keys, vectors = stored["keys"], stored["vectors"]
-            except (OSError, ValueError, KeyError, EOFError):
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile):
                 continue  # a damaged shard costs its embeddings, which are computed again
             if vectors.dtype == np.float32 and vectors.shape == (len(keys), size):
                 self._known |= dict(zip(keys.tolist(), vectors, strict=True))

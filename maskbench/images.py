@@ -35,7 +35,9 @@ def read_bytes(path: Path) -> bytes:
             raise ImageError(f"{path}: file of {size:,} bytes exceeds the limit of {MAX_FILE_BYTES:,}; reduce it")
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error}); check the path and its rights") from error
+        raise ImageError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its rights"
+        ) from error
     if not data:
         raise ImageError(f"{path}: empty file; replace it")
     return data
@@ -99,7 +101,9 @@ def encode(image: np.ndarray, suffix: str) -> bytes:
     """
     suffix = suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
-        raise ImageError(f"cannot write {suffix or 'a file without suffix'}; use one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ImageError(
+            f"cannot write {suffix or 'a file without suffix'}; use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     if image.ndim == 3:
         grey = suffix != ".webp" and is_grey(image)
         image = image[..., 0] if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

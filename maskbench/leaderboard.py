@@ -68,7 +68,7 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def leaderboard(results: Iterable[Result]) -> list[Table]:
+def make_leaderboard(results: Iterable[Result]) -> list[Table]:
     """Group results into tables and rank each.
 
     Results share a table only if the digests of protocol and masked set, and the alignment, are equal. Rows are
@@ -181,11 +181,12 @@ def render_text(tables: Sequence[Table], width: int = 120) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    console = Console(file=stream, width=width, no_color=True, highlight=False, markup=False, emoji=False)
+    # Plain text wherever it is called from: a notebook, or a terminal that asks for colour, changes nothing.
+    console = Console(file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False)
     for table in tables:
         console.print(_rich_table(table))
     if not tables:
-        console.print("no results")
+        stream.write("no results\n")
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -197,7 +198,8 @@ def _rich_table(table: Table) -> Any:
     masked = table.manifest_digest[:8] or "none"
     title = f"{table.protocol} ({table.protocol_digest[:8]}), masked set {masked}, align {table.align}"
     caption = "Percent; FNMR at FMR <= 1 %, failures included (* fewer than 30 false matches), ranked by UMR-MP."
-    shown = RichTable(title=Text(title), caption=Text(caption), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    shown = RichTable(title=Text(title), caption=Text(caption), box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.collapse_padding = True
     shown.title_justify = shown.caption_justify = "left"
     shown.add_column("rank", justify="right")
     shown.add_column("recognizer", overflow="fold", min_width=16)

@@ -11,7 +11,14 @@ Item = TypeVar("Item")
 def track(items: Iterable[Item], total: int, label: str, done: int = 0) -> Iterator[Item]:
     """Yield the items while a bar with rate and remaining time runs from ``done`` to ``total``."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     columns = (

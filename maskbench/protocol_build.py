@@ -109,9 +109,9 @@ def check_header(header: Mapping[str, Any], where: Locator) -> None:
     """Raise ProtocolError for a name, a version, a format version or a text that the format does not allow."""
     name, version, form = header["name"], header["version"], header.get("format_version", FORMAT_VERSION)
     if type(form) is not int or form != FORMAT_VERSION:
-        raise ProtocolError(f"{where('format_version')}: format_version {form!r}; this maskbench reads {FORMAT_VERSION}")
+        raise ProtocolError(f"{where('format_version')}: format_version {form!r}, expected {FORMAT_VERSION}")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ProtocolError(f"{where('name')}: name {name!r} must be letters, digits, '.', '_' and '-': it names folders")
+        raise ProtocolError(f"{where('name')}: name {name!r} must be letters, digits, '.', '_' and '-'")
     if type(version) is not int or version < 1:
         raise ProtocolError(f"{where('version')}: version {version!r} must be a whole number from 1")
     for key in TEXT_KEYS:

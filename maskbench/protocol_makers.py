@@ -71,7 +71,7 @@ def make_lfw(
         _lfw_samples(chosen, Path(faces), path),
         _pair_table([_lfw_comparison(pair) for pair in chosen]),
         "UMR-UMP",
-        description="Labeled Faces in the Wild: each pair of the list under three conditions, in the folds of the list.",
+        description="Labeled Faces in the Wild: every pair of the list under three conditions, in its folds.",
         licence="Tables only. The photographs are news pictures gathered for research and are not included.",
         source="Huang et al., Labeled Faces in the Wild, University of Massachusetts, Technical Report 07-49, 2007",
     )
@@ -135,8 +135,8 @@ def make_folders(faces: Path, total_pairs: int = 6000, name: str = "folders", se
     comparisons = _draw_folds(subjects, max(1, total_pairs // 2), seed)
     if len({mated for _, _, mated, _, _ in comparisons}) < 2:
         raise ProtocolError(
-            f"{faces}: {len(subjects)} subject folders with {sum(map(len, subjects.values()))} pictures give no mated or "
-            "no non-mated pair; give a folder with one folder per subject, and two pictures or more in some"
+            f"{faces}: {len(subjects)} subject folders with {sum(map(len, subjects.values()))} pictures give no mated "
+            "or no non-mated pair; give a folder with one folder per subject, and two pictures or more in some"
         )
     used = sorted({path for *_, reference, probe in comparisons for path in (reference, probe)})
     return build_protocol(

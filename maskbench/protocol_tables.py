@@ -1,4 +1,4 @@
-"""The two tables of a protocol: parsing, cross-checks and the digest. Table row i (from 0) is line i + 2 of its file."""
+"""The two tables of a protocol: parsing, cross-checks and the digest. Row i (from 0) is line i + 2 of its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from maskbench import files
 from maskbench.errors import MaskbenchError, ProtocolError
 from maskbench.registry import nearest
-from maskbench.tables import read_rows
+from maskbench.tables import read_columns
 from maskbench.types import PairTable, Sample
 
 SAMPLE_COLUMNS = ("sample_id", "subject_id", "path", "sha256")
@@ -33,13 +33,14 @@ def read_samples(path: Path) -> list[Sample]:
     Raises:
         ProtocolError: a column is missing, empty or there twice, or the CSV is malformed.
     """
-    columns, rows = read_rows(path, ProtocolError)
-    fixed, names = columns[: len(SAMPLE_COLUMNS)], columns[len(SAMPLE_COLUMNS) :]
-    if tuple(fixed) != SAMPLE_COLUMNS:
-        raise ProtocolError(f"{path}:1: the first columns must be {','.join(SAMPLE_COLUMNS)}, found {','.join(columns)}")
-    if len(set(columns)) != len(columns) or not all(names):
+    names, columns = read_columns(path, ProtocolError)
+    fixed = len(SAMPLE_COLUMNS)
+    if tuple(names[:fixed]) != SAMPLE_COLUMNS:
+        raise ProtocolError(f"{path}:1: the first columns must be {','.join(SAMPLE_COLUMNS)}, found {','.join(names)}")
+    if len(set(names)) != len(names) or not all(names):
         raise ProtocolError(f"{path}:1: a column name is empty or there twice; rename it")
-    return [Sample(*row[: len(fixed)], dict(zip(names, row[len(fixed) :]))) for row in rows]
+    rows = zip(*columns, strict=True)
+    return [Sample(*row[:fixed], dict(zip(names[fixed:], row[fixed:], strict=True))) for row in rows]
 
 
 def read_pairs(path: Path) -> PairTable:
@@ -48,15 +49,15 @@ def read_pairs(path: Path) -> PairTable:
     Raises:
         ProtocolError: a column is unknown or missing, or a condition, ``mated`` or ``fold`` does not parse.
     """
-    columns, rows = read_rows(path, ProtocolError)
-    for name in columns:
+    names, columns = read_columns(path, ProtocolError)
+    for name in names:
         if name not in PAIR_COLUMNS:
             raise ProtocolError(f"{path}:1: unknown column {name!r}; {nearest(name, PAIR_COLUMNS)}")
-    if tuple(columns) != PAIR_COLUMNS:
-        raise ProtocolError(f"{path}:1: the columns must be {','.join(PAIR_COLUMNS)}, found {','.join(columns)}")
-    text = dict(zip(PAIR_COLUMNS, zip(*rows) if rows else [()] * len(PAIR_COLUMNS)))
+    if tuple(names) != PAIR_COLUMNS:
+        raise ProtocolError(f"{path}:1: the columns must be {','.join(PAIR_COLUMNS)}, found {','.join(names)}")
+    text = dict(zip(names, columns, strict=True))
     folds = {value: int(value) for value in set(text["fold"]) if re.fullmatch(r"[0-9]{1,9}", value)}
-    text["mated"] = tuple(value.lower() for value in text["mated"])
+    text["mated"] = [value.lower() for value in text["mated"]]
     return PairTable(
         pair_id=np.array(text["pair_id"], dtype=str),
         reference_id=np.array(text["reference_id"], dtype=str),

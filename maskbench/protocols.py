@@ -148,8 +148,8 @@ def write_protocol(protocol: Protocol, folder: Path) -> None:
     pairs = pair_columns(protocol.pairs)
     try:
         files.write_text(fresh / HEADER, _header_text(protocol))
-        files.write_text(fresh / SAMPLES, csv_text(list(samples), zip(*samples.values())))
-        files.write_text(fresh / PAIRS, csv_text(list(pairs), zip(*pairs.values())))
+        files.write_text(fresh / SAMPLES, csv_text(list(samples), zip(*samples.values(), strict=True)))
+        files.write_text(fresh / PAIRS, csv_text(list(pairs), zip(*pairs.values(), strict=True)))
         if target.is_dir():
             os.rename(target, old)
         os.rename(fresh, target)

@@ -200,8 +200,8 @@ def load_run(path: Path) -> Run:
         scores, _ = load_scores(file)
         with np.load(file, allow_pickle=False) as stored:
             condition = stored["condition"]
-    except KeyError:
-        raise ResultError(f"{file}: has no condition for each score; evaluate again") from None
+    except (KeyError, ValueError) as error:  # ValueError: objects, which only pickle could read
+        raise ResultError(f"{file}: has no condition for each score; evaluate again") from error
     except MaskbenchError as error:
         raise ResultError(str(error)) from error
     if condition.shape != scores.scores.shape or not np.isin(condition, LABELS).all():

@@ -18,7 +18,7 @@ from maskbench.registry import nearest
 from maskbench.types import EmbeddingSet, PairTable, Protocol, ScoreSet, Status
 
 FORMAT = 1  # version of the score file
-BLOCK = 1 << 22  # vector elements that one block gathers for each side (16 MiB of float32)
+BLOCK = 1 << 17  # vector elements that one block gathers for each side: 1 MiB in float64, which caches hold
 _ARRAYS = ("format", "pair_id", "scores", "mated", "status", "protocol_digest", "recognizer_digest")
 # What numpy and zipfile raise for files that are cut short, damaged, pickled, or something else altogether.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError)

@@ -38,27 +38,27 @@ def read_text(path: Path, kind: type[MaskbenchError] = MaskbenchError) -> str:
     return text
 
 
-def read_rows(path: Path, kind: type[MaskbenchError] = MaskbenchError) -> tuple[list[str], list[list[str]]]:
+def read_columns(path: Path, kind: type[MaskbenchError] = MaskbenchError) -> tuple[list[str], list[list[str]]]:
     """Read a CSV file whose row ``i`` (from 0) is line ``i + 2``. Every field stays a string; "NA" is a string too.
 
     Returns:
-        The column names, and the rows, each as long as the names.
+        The column names, and for each the values of its column.
 
     Raises:
         MaskbenchError: (or ``kind``) a row is longer or shorter than the header, a quote is not closed, or a field
             holds a line break; "FILE:LINE: ...".
     """
     reader = csv.reader(io.StringIO(read_text(path, kind).rstrip("\r\n"), newline=""), strict=True)
-    rows: list[list[str]] = []
+    # One flat list: a million small lists would keep Python's garbage collector busier than the parser.
+    names, values, line = [], [], 0
     try:
-        for row in reader:
-            rows.append(row)
-            if reader.line_num != len(rows):
-                raise kind(f"{path}:{len(rows)}: a field holds a line break; remove it")
+        for line, row in enumerate(reader, start=1):
+            names = names or row
+            if reader.line_num != line:
+                raise kind(f"{path}:{line}: a field holds a line break; remove it")
+            if len(row) != len(names):
+                raise kind(f"{path}:{line}: expected {len(names)} columns, as in the first line, found {len(row)}")
+            values += row
     except csv.Error as error:
-        raise kind(f"{path}:{reader.line_num}: not valid CSV ({error})") from error
-    columns = rows[0] if rows else []
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(columns):
-            raise kind(f"{path}:{number}: expected {len(columns)} columns, as in the first line, found {len(row)}")
-    return columns, rows[1:]
+        raise kind(f"{path}:{line + 1}: not valid CSV ({error})") from error
+    return names, [values[index :: len(names)][1:] for index in range(len(names))]

@@ -1,4 +1,4 @@
-"""Made-up recognizers on a made-up protocol, taken through the real scoring and metrics: nothing here is a photograph."""
+"""Made-up recognizers on a made-up protocol, taken through the real scoring and metrics."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CONDITIONS = (("UMR-UMP", "unmasked", "unmasked"), ("UMR-MP", "unmasked", "maske
 DATE = "2026-01-02T03:04:05+00:00"
 
 
-def make_protocol(subjects: int = 20, folds: int = 4, name: str = "toy", version: int = 1) -> Protocol:
+def make_protocol(subjects: int = 50, folds: int = 5, name: str = "toy", version: int = 1) -> Protocol:
     """Two samples a subject; per condition one mated pair and three non-mated pairs for each subject."""
     samples = [
-        Sample(f"s{subject:03d}_{image}", f"s{subject:03d}", f"s{subject:03d}/{image}.png", bytes_sha256(b"%d" % subject))
-        for subject in range(subjects)
+        Sample(f"{subject}_{image}", subject, f"{subject}/{image}.png", bytes_sha256(subject.encode()))
+        for subject in [f"s{number:03d}" for number in range(subjects)]
         for image in (0, 1)
     ]
     rows = [
@@ -37,9 +37,9 @@ def make_protocol(subjects: int = 20, folds: int = 4, name: str = "toy", version
     return build_protocol(name, version, samples, PairTable(*columns, steps == 0, fold), "UMR-UMP", licence="CC0-1.0")
 
 
-def make_embeddings(protocol: Protocol, noise: float, masked_noise: float, failed: int = 0, seed: int = 1) -> EmbeddingSet:
+def make_embeddings(protocol: Protocol, noise: float, masked_noise: float, failed: int = 0) -> EmbeddingSet:
     """Each subject is a random direction; a template adds noise. The first ``failed`` masked samples have none."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     names = list(protocol.samples)
     centre = {s.subject_id: rng.standard_normal(16) for s in protocol.samples.values()}
     clean = np.array([centre[protocol.samples[name].subject_id] for name in names])
@@ -59,7 +59,8 @@ def make_embeddings(protocol: Protocol, noise: float, masked_noise: float, faile
 
 
 def make_run(
-    name: str, noise: float = 0.5, masked_noise: float = 1.0, failed: int = 0, protocol: Protocol | None = None, **fields
+    name: str, noise: float = 0.5, masked_noise: float = 1.0, failed: int = 0, protocol: Protocol | None = None,
+    **fields,
 ) -> tuple[Result, ScoreSet, Protocol]:
     """A result with its scores; ``fields`` override those of the result."""
     protocol = protocol or make_protocol()

@@ -13,7 +13,18 @@ from maskbench.types import ManifestRow
 
 def rows() -> list[ManifestRow]:
     masked = ManifestRow(
-        "b, c/ü.x.jpg", "a" * 64, "b, c/ü.x.jpg", "b" * 64, "masked", "", "n95", "mesh", 1, 0.43219, 7, '[{"a":"\\"q\\""}]'
+        "b, c/ü.x.jpg",
+        "a" * 64,
+        "b, c/ü.x.jpg",
+        "b" * 64,
+        "masked",
+        "",
+        "n95",
+        "mesh",
+        1,
+        0.43219,
+        7,
+        '[{"a":"\\"q\\""}]',
     )
     return [masked, failed_row("a\udcff.png", 7, "no face found"), failed_row("z.txt", 7, "not an image", "skipped")]
 
@@ -51,7 +62,9 @@ def test_journal_lines_round_trip_and_cut_ones_do_not():
 def test_a_malformed_manifest_names_file_and_line(tmp_path: Path, old: str, new: str, message: str):
     path = tmp_path / "manifest.csv"
     manifest.write_manifest(path, rows())
-    encoded = path.read_bytes().replace(old.encode("utf-8", "surrogateescape"), new.encode("utf-8", "surrogateescape"), 1)
+    encoded = path.read_bytes().replace(
+        old.encode("utf-8", "surrogateescape"), new.encode("utf-8", "surrogateescape"), 1
+    )
     path.write_bytes(encoded)
     with pytest.raises(Exception, match=message):
         manifest.read_manifest(path)

@@ -4,7 +4,7 @@ import io
 import pytest
 
 from maskbench.errors import MaskbenchError, ProtocolError
-from maskbench.tables import csv_text, read_rows, read_text
+from maskbench.tables import csv_text, read_columns, read_text
 
 
 def write(tmp_path, data):
@@ -15,26 +15,27 @@ def write(tmp_path, data):
 
 def test_fields_stay_text(tmp_path):
     text = 'a,b\nNA,1.0\nnull,""\n"x,y","say ""hi"""\n  pad ,é\n'
-    columns, rows = read_rows(write(tmp_path, text))
-    assert columns == ["a", "b"]
-    assert rows == [["NA", "1.0"], ["null", ""], ["x,y", 'say "hi"'], ["  pad ", "é"]]
+    names, columns = read_columns(write(tmp_path, text))
+    assert names == ["a", "b"]
+    assert columns == [["NA", "null", "x,y", "  pad "], ["1.0", "", 'say "hi"', "é"]]
 
 
 def test_what_is_written_is_read(tmp_path):
     rows = [["NA", 'q"u,o te', "名"], ["", " ", "x"]]
-    text = csv_text(["one", "two", "three"], rows)
-    assert read_rows(write(tmp_path, text)) == (["one", "two", "three"], rows)
-    assert list(csv.reader(io.StringIO(text))) == [["one", "two", "three"], *rows]
+    names = ["one", "two", "three"]
+    text = csv_text(names, rows)
+    assert read_columns(write(tmp_path, text)) == (names, [["NA", ""], ['q"u,o te', " "], ["名", "x"]])
+    assert list(csv.reader(io.StringIO(text))) == [names, *rows]
     assert "\r" not in text
 
 
 @pytest.mark.parametrize("text", ["a,b\r\n1,2\r\n", "\ufeffa,b\n1,2", "a,b\n1,2\n\n\n"])
 def test_line_ends_and_marks_do_not_matter(tmp_path, text):
-    assert read_rows(write(tmp_path, text)) == (["a", "b"], [["1", "2"]])
+    assert read_columns(write(tmp_path, text)) == (["a", "b"], [["1"], ["2"]])
 
 
 def test_an_empty_file_has_no_columns(tmp_path):
-    assert read_rows(write(tmp_path, "")) == ([], [])
+    assert read_columns(write(tmp_path, "")) == ([], [])
 
 
 @pytest.mark.parametrize(("data", "line", "words"), [
@@ -51,7 +52,7 @@ def test_an_empty_file_has_no_columns(tmp_path):
 def test_malformed_tables_name_the_line(tmp_path, data, line, words):
     path = write(tmp_path, data)
     with pytest.raises(ProtocolError) as caught:
-        read_rows(path, ProtocolError)
+        read_columns(path, ProtocolError)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

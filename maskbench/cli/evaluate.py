@@ -14,7 +14,9 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--model", "models", multiple=True, required=True, help="Recognizer: a name, or onnx:PATH. Repeat for several.")
+@click.option(
+    "--model", "models", multiple=True, required=True, help="Recognizer: a name, or onnx:PATH. Repeat for several."
+)
 @click.option("--protocol", "protocol_name", required=True, help="A protocol folder, or the name of a shipped one.")
 @click.option("--faces", required=True, type=click.Path(path_type=Path), help="Folder of the unmasked pictures.")
 @click.option("--masked", type=click.Path(path_type=Path), help="Folder that synthesize wrote from the same pictures.")
@@ -40,15 +42,15 @@ def evaluate(
 
     Without --masked only the unmasked condition is run. An interrupted run continues from its cached embeddings.
     """
-    from maskbench.evaluate import EvaluationOptions
-    from maskbench.evaluate import evaluate as run
+    from maskbench.evaluation import EvaluationOptions
+    from maskbench.evaluation import evaluate as run
     from maskbench.files import cache_root
-    from maskbench.leaderboard import leaderboard, render_text
+    from maskbench.leaderboard import make_leaderboard, render_text
     from maskbench.protocols import load_protocol
     from maskbench.results import RESULT_FILE, read_result
 
     options = EvaluationOptions(device, engine, align, cache, workers, threshold, allow_missing)
     folders = run(load_protocol(protocol_name), models, faces, masked, out, options, cache_root())
-    click.echo(render_text(leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
+    click.echo(render_text(make_leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
     for folder in folders:
         click.echo(f"written: {folder / RESULT_FILE}")

@@ -16,14 +16,13 @@ def leaderboard(results: Path, out: Path) -> None:
     Results of different protocols or different masked sets go to tables, and files, of their own.
     """
     from maskbench.errors import ResultError
-    from maskbench.leaderboard import leaderboard as tables_of
-    from maskbench.leaderboard import render_text, write_csv
+    from maskbench.leaderboard import make_leaderboard, render_text, write_csv
     from maskbench.results import load_results
 
     found = load_results(results)
     if not found:
         raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
-    tables = tables_of(found)
+    tables = make_leaderboard(found)
     click.echo(render_text(tables))
     for path in write_csv(tables, out):
         click.echo(f"written: {path}")

@@ -26,7 +26,9 @@ def list_masks(masks_dir: tuple[Path, ...]) -> None:
 
 @masks.command(epilog="Example:\n\n  maskbench masks preview sheet.png --face portrait.jpg")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--face", "faces", multiple=True, type=click.Path(path_type=Path), help="Pictures; a mannequin otherwise.")
+@click.option(
+    "--face", "faces", multiple=True, type=click.Path(path_type=Path), help="Pictures; a mannequin otherwise."
+)
 @click.option("--mask", default="all", show_default=True, help="Masks to show: ids separated by commas, or all.")
 @_extra
 @click.option("--side", default=224, show_default=True, help="Pixels of each tile.")

@@ -9,7 +9,9 @@ import click
 
 @click.command(epilog="Example:\n\n  maskbench plot results/ -o roc.png")
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("roc.png"), show_default=True, help="png, svg or pdf.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("roc.png"), show_default=True, help="png, svg or pdf."
+)
 def plot(results: Path, out: Path) -> None:
     """Draw ROC and DET curves, one line per model and condition, from every result below RESULTS."""
     from maskbench.errors import ResultError

@@ -21,7 +21,9 @@ def make() -> None:
 @click.argument("faces", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--pairs", type=click.Path(path_type=Path), help="LFW's pairs.txt; looked for near FACES when not given.")
-@click.option("--pairs-per-fold", type=click.IntRange(1), help="Only the first N mated and N non-mated pairs of each fold.")
+@click.option(
+    "--pairs-per-fold", type=click.IntRange(1), help="Only the first N mated and N non-mated pairs of each fold."
+)
 def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) -> None:
     """LFW's pairs in the conditions UMR-UMP, UMR-MP (only the probe masked) and MR-MP, 10 folds."""
     from maskbench.protocols import make_lfw, write_protocol

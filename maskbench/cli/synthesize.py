@@ -24,7 +24,9 @@ Examples:
 @click.option("--mask", default="all", show_default=True, help="Masks to draw from: ids separated by commas, or all.")
 @click.option("--masks-dir", multiple=True, type=click.Path(path_type=Path), help="A further folder of masks.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other masks, colours and positions.")
-@click.option("--workers", default=0, help="Processes; 0 (default) takes every processor. Changes no byte of the output.")
+@click.option(
+    "--workers", default=0, help="Processes; 0 (default) takes every processor. Changes no byte of the output."
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run, or add new files to a finished one.")
 @click.option("--save-alpha", is_flag=True, help="Also write each mask's alpha below OUT/_alpha.")
 @click.option(
@@ -60,7 +62,9 @@ def synthesize(
     try:
         summary = run(faces, out, config, workers or default_workers(), resume, cache, only)
     except KeyboardInterrupt:
-        click.echo(f"interrupted; finished files are kept: run the same command with --resume to continue in {out}", err=True)
+        click.echo(
+            f"interrupted; finished files are kept: run the same command with --resume to continue in {out}", err=True
+        )
         raise SystemExit(130) from None
     click.echo(describe(summary))
 

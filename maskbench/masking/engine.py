@@ -72,7 +72,9 @@ def synthesize(
     if not any(file.is_image for file in inputs):
         raise MaskbenchError(f"{faces_dir}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
     done = _open(out_dir, config_dict(config, only), resume)
-    rows = {f.path: failed_row(f.path, config.seed, "not an image file name", "skipped") for f in inputs if not f.is_image}
+    rows = {
+        f.path: failed_row(f.path, config.seed, "not an image file name", "skipped") for f in inputs if not f.is_image
+    }
     images = [file.path for file in inputs if file.is_image]
     if resume:
         rows |= {path: done[path] for path in images if path in done and _still_true(faces_dir, out_dir, done[path])}
@@ -122,7 +124,9 @@ def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, Mani
         out_dir.mkdir(parents=True, exist_ok=True)
         occupied = any(out_dir.iterdir())
     except OSError as error:
-        raise MaskbenchError(f"{out_dir}: cannot be used ({error.strerror}); choose a folder you may write to") from error
+        raise MaskbenchError(
+            f"{out_dir}: cannot be used ({error.strerror}); choose a folder you may write to"
+        ) from error
     if not occupied:
         write_json(out_dir / CONFIG, wanted)
         return {}

@@ -145,9 +145,7 @@ def _ribbon(ribbon: Mapping[str, Any], side: float) -> Ribbon:
     centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, RIBBON_STEPS))
     outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    return Ribbon(
-        operator(centre), operator(centre + PROBE * outward), outward, ribbon["width"], tuple(ribbon["uv"])
-    )
+    return Ribbon(operator(centre), operator(centre + PROBE * outward), outward, ribbon["width"], tuple(ribbon["uv"]))
 
 
 def grid_triangles(rows: int, columns: int) -> np.ndarray:

@@ -81,5 +81,3 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _affine(points: np.ndarray) -> np.ndarray:
     return np.hstack([np.ones((len(points), 1)), points])
-
-

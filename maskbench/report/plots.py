@@ -105,8 +105,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
         result = run.result
         name = str(result.recognizer.get("name", "?"))
         names.append(name if result.completion in ("none", "") else f"{name} + {result.completion}")
-    sources = [run.result.mask_source for run in runs]
-    names = [f"{name} ({source})" if names.count(name) > 1 else name for name, source in zip(names, sources, strict=True)]
+    sourced = [f"{name} ({run.result.mask_source})" for name, run in zip(names, runs, strict=True)]
+    names = [longer if names.count(name) > 1 else name for name, longer in zip(names, sourced, strict=True)]
     return [f"{name} #{1 + names[:i].count(name)}" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
@@ -211,9 +211,8 @@ def _draw_det(axes: Axes, lines: Sequence[Curve], colours: dict[str, Any]) -> No
 
 
 def _line(axes: Axes, line: Curve, x: np.ndarray, y: np.ndarray, colours: dict[str, Any]) -> None:
-    axes.plot(
-        x, y, drawstyle="steps-post", color=colours[line.model], linestyle=STYLES[line.condition], linewidth=1.4, zorder=3
-    )
+    style, colour = STYLES[line.condition], colours[line.model]
+    axes.plot(x, y, drawstyle="steps-post", color=colour, linestyle=style, linewidth=1.4, zorder=3)
 
 
 def _marks(axes: Axes, line: Curve, colours: dict[str, Any], y: Any) -> None:

@@ -129,7 +129,7 @@ def test_fetch_uses_what_is_there(lfw_home):
 
 def test_fetch_without_network_says_what_to_do(lfw_home):
     os.remove(lfw_home / "pairs.txt")
-    with pytest.warns(UserWarning, match="Retry"), pytest.raises(MaskbenchError, match="--faces .*MASKBENCH_DATA") as caught:
+    with pytest.warns(UserWarning, match="Retry"), pytest.raises(MaskbenchError, match="--faces .*_DATA") as caught:
         fetch_lfw()
     assert "\n" not in str(caught.value)
 

@@ -76,7 +76,10 @@ def test_two_masks_of_one_name_and_a_missing_root(copy, tmp_path: Path):
         ({"colourways": {"red": [300, 0, 0]}}, "three integers"),
         ({"geometry": {}}, "geometry.panel is missing"),
         ({"geometry": {"panel": {"top": [], "bottom": [], "uv": []}}}, "geometry.panel.gap is missing"),
-        ({"geometry": {"panel": {"top": [[0.1, 0], [1, 1]], "bottom": [[0, 1], [1, 1]], "uv": [], "gap": 0}}}, "from x = 0"),
+        (
+            {"geometry": {"panel": {"top": [[0.1, 0], [1, 1]], "bottom": [[0, 1], [1, 1]], "uv": [], "gap": 0}}},
+            "from x = 0",
+        ),
         ({"texture": "../../secret.png"}, "not a relative path inside"),
         ({"texture": "none.png"}, "not an 8-bit RGBA PNG"),
     ],
@@ -97,8 +100,12 @@ def test_a_texture_without_alpha_is_refused(copy):
 
 
 def test_the_drawing_tool_makes_the_shipped_masks_again(tmp_path: Path):
-    subprocess.run([sys.executable, str(REPOSITORY / "tools/masks/draw.py"), str(tmp_path)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools/masks/draw.py"), str(tmp_path)], check=True, capture_output=True
+    )
     for name, folder in list_assets().items():
-        assert json.loads((tmp_path / name / "asset.json").read_text()) == json.loads((folder / "asset.json").read_text())
+        assert json.loads((tmp_path / name / "asset.json").read_text()) == json.loads(
+            (folder / "asset.json").read_text()
+        )
         made, shipped = (cv2.imread(str(f / "texture.png"), cv2.IMREAD_UNCHANGED) for f in (tmp_path / name, folder))
         assert np.abs(made.astype(int) - shipped).max() <= 1, name

@@ -212,7 +212,9 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
 def test_landmarks_are_cached_by_picture(crop_folder, tmp_path: Path):
     faces = crop_folder(4)
     cold = synthesize(faces, tmp_path / "a", ALIGNED, 1, cache=tmp_path / "cache")
-    warm = synthesize(faces, tmp_path / "b", SynthesisConfig(landmarks="aligned", mask="n95"), 1, cache=tmp_path / "cache")
+    warm = synthesize(
+        faces, tmp_path / "b", SynthesisConfig(landmarks="aligned", mask="n95"), 1, cache=tmp_path / "cache"
+    )
     assert (cold.cached, warm.cached) == (0, 4)
 
 

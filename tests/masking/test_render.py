@@ -116,14 +116,22 @@ def test_placements_are_drawn_within_their_limits():
     asset, face = ASSETS[0], AlignedLandmarker().detect(np.zeros((112, 112, 3), np.uint8))[0]
     jitter = Jitter()
     drawn = [sample(generator(k, "p"), asset, face, k) for k in range(200)]
-    for name, spread, middle in (("across", jitter.across, 0), ("down", jitter.down, 0), ("scale", jitter.scale, 1), ("roll", jitter.roll, 0)):
+    for name, spread, middle in (
+        ("across", jitter.across, 0),
+        ("down", jitter.down, 0),
+        ("scale", jitter.scale, 1),
+        ("roll", jitter.roll, 0),
+    ):
         values = np.array([p.parameters[name] for p in drawn])
         assert np.abs(values - middle).max() <= spread + 1e-9 and np.ptp(values) > 1.7 * spread
     assert {p.colour for p in drawn} == set(asset.colourways)
     base = control_points(face.points)
     down = next(p for p in drawn if p.parameters["down"] > 0.02)
     shift = (down.control_points - base).mean(0)
-    assert shift[1] > 0.01 * scale_of(base) and abs(scale_of(down.control_points.astype(float)) / scale_of(base) - 1) < 0.04
+    assert (
+        shift[1] > 0.01 * scale_of(base)
+        and abs(scale_of(down.control_points.astype(float)) / scale_of(base) - 1) < 0.04
+    )
 
 
 def test_still_jitter_leaves_the_control_points_where_they_are():

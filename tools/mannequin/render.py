@@ -1,4 +1,5 @@
 """Pictures of a head: weak-perspective camera, painted skin, soft lights. NumPy only; runs anywhere, no display."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ BUN_AT = np.array([0.0, 8.35, -0.20])  # decimetres, on the undeformed base mesh
 @dataclass(frozen=True)
 class Camera:
     """Weak perspective. Angles in degrees: yaw > 0 turns the face to the viewer's right, pitch > 0 upwards, roll > 0
-    clockwise as seen. `width` is the picture's side in decimetres; `shift` moves the picture's centre from the pivot."""
+    clockwise as seen. `width` is the picture's side in decimetres; `shift` moves its centre off the pivot."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -59,8 +60,8 @@ def rotation(camera: Camera) -> np.ndarray:
 
 
 def project(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """Pixel coordinates (V, 3) of points (V, 3) in decimetres: x right, y down, z away from the viewer, all in pixels of
-    the picture; the top left corner of the picture is (0, 0), the first pixel's centre (0.5, 0.5)."""
+    """Pixel coordinates (V, 3) of points (V, 3) in decimetres: x right, y down, z away from the viewer, all in pixels
+    of the picture; the top left corner of the picture is (0, 0), the first pixel's centre (0.5, 0.5)."""
     turned = (points - PIVOT) @ rotation(camera).T - np.array([*camera.shift, 0])
     return turned * np.array([1, -1, -1]) * camera.size / camera.width + np.array([1, 1, 0]) * camera.size / 2
 
@@ -86,9 +87,9 @@ def with_bun(mesh: Mesh, radius: float) -> Mesh:
     normals, first = unit(cube), len(mesh.vertices)
     crown = np.argmin(np.linalg.norm(mesh.rest - BUN_AT, axis=1))
     ball = normals * radius * [1, 0.85, 1] + 0.6 * radius * mesh.normals[crown]
-    return Mesh(np.vstack([mesh.vertices, mesh.vertices[crown] + ball]), np.vstack([mesh.rest, mesh.rest[crown] + ball]),
-                np.vstack([mesh.normals, normals]), np.vstack([mesh.quads, quads + first]),
-                np.append(mesh.part, np.full(len(quads), PARTS.index("hair"))))
+    return Mesh(np.vstack([mesh.vertices, mesh.vertices[crown] + ball]),
+                np.vstack([mesh.rest, mesh.rest[crown] + ball]), np.vstack([mesh.normals, normals]),
+                np.vstack([mesh.quads, quads + first]), np.append(mesh.part, np.full(len(quads), PARTS.index("hair"))))
 
 
 def openness(mesh: Mesh, rays: int = 192) -> np.ndarray:
@@ -156,18 +157,18 @@ def shade(colour, normal, ambient, shadow, shine, light: Light) -> np.ndarray:
     """Linear RGB (N, 3). Red light wraps furthest round the terminator and into shadow, which passes for the light that
     scatters in skin. colour (N, 3), normal (N, 3), ambient (N,) and shadow (N,) in [0, 1], shine (N, 2)."""
     wrap, tint = np.array([0.32, 0.16, 0.10]), np.array([0.75, 1.0, 1.1])
-    total = np.zeros_like(colour)
+    total, spots = np.zeros_like(colour), np.zeros_like(ambient)
     for way, strength, lit in ((light.key, light.key_strength, shadow), (light.fill, light.fill_strength, ambient)):
         towards = unit(np.array(way))
         facing = np.clip(((normal @ towards)[:, None] + wrap) / (1 + wrap), 0, None)
         total += strength * facing * np.clip(lit, 0.02, 1)[:, None] ** tint
         half = unit(towards + np.array([0, 0, 1.0]))
         spot = np.clip(normal @ half, 0, 1) ** shine[:, 1] * shine[:, 0] * np.where(shine[:, 0] > 1, 1, lit)
-        total += strength * spot[:, None] * 0.5 / np.maximum(colour, 0.05)
+        spots += 0.5 * strength * spot
     sky = 0.65 + 0.35 * normal[:, 1:2]
     total += light.ambient * sky * ambient[:, None] ** (1.3 * tint)
     rim = np.clip(1 - normal[:, 2], 0, 1) ** 3 * np.clip(normal[:, 1] + 0.6, 0, 1) * ambient
-    return colour * (total + 0.5 * rim[:, None]) / 2.2
+    return (colour * (total + 0.5 * rim[:, None]) + spots[:, None]) / 2.2
 
 
 def backdrop(size: int, light: Light) -> np.ndarray:

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from maskbench.cli.main import COMMANDS, main
+from maskbench.images import read_image, write_image
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture):
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The first bytes of a PNG that declares a size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+def assert_refused(answer: tuple[int, str, str], *parts: str) -> None:
+    """Exit code 2, one line on standard error with every part in it, no traceback."""
+    code, _, error = answer
+    assert code == 2 and "Traceback" not in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+    for part in parts:
+        assert part in error, error
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_import_and_help_load_nothing_heavy_and_are_fast():
+    heavy = "torch", "onnxruntime", "mediapipe", "cv2", "matplotlib", "pandas", "scipy", "sklearn"
+    for code in (
+        "import maskbench",
+        "from maskbench.cli.main import cli; cli.get_help(__import__('click').Context(cli))",
+    ):
+        loaded = python(f"import sys; {code}; print([m for m in {heavy} if m in sys.modules])")
+        assert loaded.strip() == "[]", code
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "maskbench", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    bare = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True, capture_output=True)
+        bare.append(time.perf_counter() - started)
+    assert min(times) < 0.3 + 2 * min(bare)
+
+
+@pytest.mark.parametrize(
+    "name", [None, *COMMANDS, "protocol make", "protocol make lfw", "protocol check", "models card"]
+)
+def test_every_command_has_help_and_is_documented(name: str | None, call):
+    code, text, _ = call(*(name or "").split(), "--help")
+    assert code == 0 and text.startswith("Usage: maskbench")
+    if name in COMMANDS:
+        assert COMMANDS[name][1] in call("--help")[1].replace("\n" + " " * 15, " ")
+        assert f"maskbench {name}" in (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_typos_get_the_nearest_command_and_option(call):
+    assert_refused(call("synthesise", "a", "b"), 'no command "synthesise"', 'did you mean "synthesize"')
+    code, _, error = call("synthesize", "a", "b", "--sed", "1")
+    assert code == 2 and "--seed" in error
+
+
+def test_version(call):
+    from maskbench import __version__
+
+    assert call("--version")[1].strip().endswith(__version__)
+
+
+def test_the_whole_road_by_hand(crop_folder, tmp_path: Path, call):
+    """protocol make, synthesize, evaluate, leaderboard, plot, one after the other, in a folder with spaces."""
+    faces, work = crop_folder(24), tmp_path / "my work"
+    lines = ["1\t8"]
+    lines += [f"Subject_{k:03d}\t1\t2" for k in range(8)]
+    lines += [f"Subject_{k:03d}\t1\tSubject_{k + 2:03d}\t2" for k in range(8)]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
+    code, out, _ = call("protocol", "make", "lfw", faces, work / "protocol", "--pairs", tmp_path / "pairs.txt")
+    assert code == 0 and "48" in out
+    assert call("protocol", "check", work / "protocol")[0] == 0
+    options = ["--landmarks", "aligned", "--workers", "1", "--no-cache", "--protocol", work / "protocol"]
+    code, out, _ = call("synthesize", faces, work / "masked", *options)
+    assert code == 0 and "0 failed" in out and "aligned-arcface112" in out
+    common = ["--protocol", work / "protocol", "--faces", faces, "--masked", work / "masked", "--out", work / "results"]
+    code, out, _ = call("evaluate", "--model", "dummy", "--model", "dummy-failing", *common)
+    assert code == 0 and "dummy-failing" in out
+    code, out, _ = call("leaderboard", work / "results", "-o", work / "board.csv")
+    assert code == 0
+    rows = list(csv.DictReader((work / "board.csv").open(encoding="utf-8")))
+    # Eight non-mated pairs cannot resolve FMR 1 %: the rows stand there without a rank.
+    assert [row["rank"] for row in rows] == ["", ""] and rows[0]["recognizer"] == "dummy"
+    assert rows[0]["UMR-MP.fmr100_flag"] == "not resolvable" and float(rows[0]["UMR-UMP.eer"]) < 0.2
+    before = (work / "board.csv").read_bytes()
+    call("leaderboard", work / "results", "-o", work / "board.csv")
+    assert (work / "board.csv").read_bytes() == before
+    assert call("plot", work / "results", "-o", work / "roc.png")[0] == 0
+    assert read_image(work / "roc.png").std() > 10
+
+
+def test_the_demo_runs_on_a_folder_of_subjects(crop_folder, tmp_path: Path, call):
+    faces = crop_folder(24)
+    arguments = [
+        "demo",
+        "--faces",
+        faces,
+        "--out",
+        tmp_path / "demo",
+        "--model",
+        "dummy",
+        "--pairs",
+        "24",
+        "--workers",
+        "1",
+    ]
+    code, out, _ = call(*arguments)
+    assert code == 0 and "done in" in out
+    for name in ("leaderboard.csv", "roc.png", "masked.jpg", "masked/manifest.csv"):
+        assert (tmp_path / "demo" / name).is_file(), name
+    assert call(*arguments)[0] == 0  # again: continues, overwrites nothing of value
+    (faces / "Subject_000" / "Subject_000_0001.png").unlink()
+    assert_refused(call(*arguments), "holds a demo of other faces")
+
+
+def test_the_demo_says_what_to_do_when_there_are_no_faces(tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch):
+    assert_refused(call("demo", "--faces", tmp_path / "none"), "no such folder")
+    monkeypatch.delenv("MASKBENCH_DATA", raising=False)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sk"))
+    import urllib.error
+
+    import sklearn.datasets
+
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_pairs", offline)
+    assert_refused(call("demo", "--out", tmp_path / "demo"), "--faces", "MASKBENCH_DATA")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_preview_draws_the_mannequins_in_every_mask(tmp_path: Path, call):
+    code, _, _ = call("masks", "preview", tmp_path / "sheet.png", "--side", "96")
+    sheet = read_image(tmp_path / "sheet.png")
+    assert code == 0 and sheet.shape == (4 * 96, 7 * 96, 3)
+    tiles = sheet.reshape(4, 96, 7, 96, 3).swapaxes(1, 2)
+    assert all((tiles[row, 0] != tiles[row, column]).any() for row in range(4) for column in range(1, 7))
+    assert len(call("masks", "list")[1].splitlines()) == 6
+    write_image(tmp_path / "plain.png", np.full((300, 300, 3), 90, np.uint8))
+    assert_refused(
+        call("masks", "preview", tmp_path / "x.png", "--face", tmp_path / "plain.png"), "plain.png", "no face found"
+    )
+
+
+def test_models_are_listed_and_a_card_is_drafted(tmp_path: Path, call):
+    assert "dlib-resnet" in call("models", "list")[1]
+    (tmp_path / "net.onnx").write_bytes(b"not a network")
+    assert_refused(call("models", "card", tmp_path / "net.onnx"), "net.onnx")
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "plot"])
+def test_no_results_is_an_error_that_names_the_folder(name: str, tmp_path: Path, call):
+    (tmp_path / "empty").mkdir()
+    assert_refused(call(name, tmp_path / "empty"), "empty", "maskbench evaluate")
+
+
+def test_bad_folders_and_files(crop_folder, tmp_path: Path, call):
+    faces = crop_folder(4)
+    (tmp_path / "empty").mkdir()
+    assert_refused(call("synthesize", tmp_path / "empty", tmp_path / "o"), "no images found")
+    assert_refused(call("synthesize", faces, faces / "inside"), "choose a folder apart")
+    assert_refused(call("synthesize", faces, tmp_path / "o", "--mask", "surgicl"), 'did you mean "surgical"')
+    assert_refused(call("synthesize", faces, "/proc/no/way"), "cannot be used")
+    (tmp_path / "pairs.txt").write_text("1\t1\nSubject_000\t1\t2\nSubject_000\tone\tSubject_001\t1\n")
+    answer = call("protocol", "make", "lfw", faces, tmp_path / "p", "--pairs", tmp_path / "pairs.txt")
+    assert_refused(answer, "pairs.txt:3")
+    (tmp_path / "pairs.txt").write_text("1\t1\nSubject_000\t1\t2\nNobody\t1\tSubject_001\t1\n")
+    answer = call("protocol", "make", "lfw", faces, tmp_path / "p", "--pairs", tmp_path / "pairs.txt")
+    assert_refused(answer, "pairs.txt:3", "Nobody_0001")
+    assert not (tmp_path / "p").exists()
+    assert_refused(call("protocol", "check", tmp_path / "none"), "none")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_folder(crop_folder, tmp_path: Path, call):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert_refused(call("synthesize", crop_folder(2), tmp_path / "locked" / "out"), "cannot be used")
+
+
+def test_hostile_pictures_become_rows(crop_folder, tmp_path: Path, call, mannequin):
+    """One folder with everything that goes wrong: no file ends the run, each has its row."""
+    faces = tmp_path / "hostile folder"
+    write_image(faces / "good.png", mannequin)
+    write_image(faces / "grey.jpg", np.repeat(mannequin[..., :1], 3, -1))
+    cv2.imwrite(str(faces / "rgba.png"), np.dstack([mannequin[..., ::-1], np.full(mannequin.shape[:2], 200, np.uint8)]))
+    cv2.imwrite(str(faces / "deep.png"), mannequin[..., ::-1].astype(np.uint16) * 257)
+    write_image(faces / "plain.webp", np.full((300, 200, 3), 128, np.uint8))
+    (faces / "huge.png").write_bytes(png_header(30_000, 30_000))
+    (faces / "text.jpg").write_text("hello")
+    (faces / "empty.bmp").write_bytes(b"")
+    (faces / "cut.jpg").write_bytes((faces / "grey.jpg").read_bytes()[:5000])
+    os.mkfifo(faces / "pipe.png")
+    (faces / "loop").symlink_to(faces)
+    (faces / "dangling.jpg").symlink_to(faces / "nowhere")
+    code, out, _ = call("synthesize", faces, tmp_path / "out", "--workers", "1")
+    rows = {row["source"]: row for row in csv.DictReader((tmp_path / "out" / "manifest.csv").open(encoding="utf-8"))}
+    assert code == 0 and {n for n, r in rows.items() if r["status"] == "masked"} == {
+        "good.png",
+        "grey.jpg",
+        "rgba.png",
+        "deep.png",
+    }
+    reasons = {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
+    assert set(reasons) == {"plain.webp", "huge.png", "text.jpg", "empty.bmp", "cut.jpg"}
+    assert "30000x30000" in reasons["huge.png"] and "truncated" in reasons["cut.jpg"]
+    assert reasons["plain.webp"] == "no face found" and "empty" in reasons["empty.bmp"]
+    grey = read_image(tmp_path / "out" / "grey.jpg")
+    assert np.array_equal(grey[..., 0], grey[..., 1]) and np.array_equal(grey[..., 0], grey[..., 2])
+    assert json.loads(rows["good.png"]["placement"])[0]["asset"] == rows["good.png"]["asset"]

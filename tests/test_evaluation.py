@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskbench import embed as embed_module
+from maskbench.embed import EmbeddingCache, alignment_points, embed_inventory
+from maskbench.errors import MaskbenchError, ProtocolError, RecognizerError
+from maskbench.evaluation import EvaluationOptions, evaluate
+from maskbench.images import encode, read_image, write_image
+from maskbench.inventory import take_inventory
+from maskbench.masking.engine import synthesize
+from maskbench.masking.synthesis import SynthesisConfig
+from maskbench.protocols import make_folders
+from maskbench.recognizers.base import load_recognizer
+from maskbench.results import load_run, read_result
+from maskbench.types import Status
+
+
+@pytest.fixture
+def scene(crop_folder, tmp_path: Path):
+    """Faces of 12 subjects, their masked copies, and a protocol of 80 pairs over them."""
+    faces = crop_folder(24)
+    synthesize(faces, tmp_path / "masked", SynthesisConfig(landmarks="aligned"), 1)
+    return make_folders(faces, 24), faces, tmp_path / "masked"
+
+
+def run(scene, out: Path, models=("dummy",), store: Path | None = None, **options) -> list[Path]:
+    protocol, faces, masked = scene
+    return evaluate(protocol, models, faces, masked, out, EvaluationOptions(workers=1, **options), store)
+
+
+def test_a_result_holds_every_pair_metric_and_digest(scene, tmp_path: Path):
+    (folder,) = run(scene, tmp_path / "results")
+    found = load_run(folder / "result.json")
+    protocol = scene[0]
+    assert folder == tmp_path / "results" / protocol.name / "dummy"
+    assert len(found.scores.scores) == len(protocol.pairs) and (found.scores.status == Status.OK).all()
+    result = found.result
+    assert set(result.metrics) == {"UMR-UMP", "UMR-MP", "MR-MP"} and result.align == "source"
+    for condition, metrics in result.metrics.items():
+        assert {"eer", "auc", "fmr100", "fmr1000", "accuracy_10fold", "accuracy_best_threshold", "ftx"} <= set(metrics)
+        assert metrics["ftx"]["probe"] == 0, condition
+    assert result.digests["protocol"] == protocol.digest and len(result.digests["manifest"]) == 64
+    assert result.recognizer["name"] == "dummy" and result.environment["engine"]
+    assert result.metrics["UMR-UMP"]["eer"]["value"] < 0.1 < result.metrics["UMR-MP"]["auc"]
+
+
+def test_scores_are_those_of_the_pictures_that_the_pairs_name(scene, tmp_path: Path):
+    """Recomputed pair by pair from the files: only the probe is masked under UMR-MP."""
+    protocol, faces, masked = scene
+    (folder,) = run(scene, tmp_path / "results")
+    scores, dummy = load_run(folder / "result.json").scores, load_recognizer("dummy")
+    roots = {"unmasked": faces, "masked": masked}
+    pairs = protocol.pairs
+    for row in range(0, len(pairs), 5):
+        sides = []
+        for ids, conditions in (
+            (pairs.reference_id, pairs.reference_condition),
+            (pairs.probe_id, pairs.probe_condition),
+        ):
+            picture = read_image(roots[conditions[row]] / protocol.samples[ids[row]].path)
+            vector = dummy.embed(picture[None])[0][0].astype(np.float64)
+            sides.append(vector / np.linalg.norm(vector))
+        assert scores.scores[row] == pytest.approx(sides[0] @ sides[1], abs=1e-5)
+
+
+def test_cached_and_fresh_runs_agree_and_the_cache_spares_the_network(scene, tmp_path: Path, monkeypatch):
+    first = run(scene, tmp_path / "a", store=tmp_path / "cache")[0]
+
+    def never(*_):
+        raise AssertionError("the network ran")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_module, "checked_embed", never)
+        second = run(scene, tmp_path / "b", store=tmp_path / "cache")[0]
+    third = run(scene, tmp_path / "c", store=tmp_path / "cache", cache="always")[0]
+    files = [(folder / "scores.npz").read_bytes() for folder in (first, second, third)]
+    assert files[0] == files[1] == files[2]
+    shard = next((tmp_path / "cache").rglob("embeddings/**/*.npz"))
+    shard.write_bytes(shard.read_bytes()[:50])
+    assert (run(scene, tmp_path / "d", store=tmp_path / "cache")[0] / "scores.npz").read_bytes() == files[0]
+
+
+def test_batches_and_threads_change_nothing(scene):
+    protocol, faces, masked = scene
+    inventory = take_inventory(protocol, faces, masked)
+    _, points = alignment_points(inventory, "auto", 1, None)
+    dummy = load_recognizer("dummy")
+    sets = [
+        embed_inventory(dummy, inventory, points, EmbeddingCache(None, dummy), batch, threads)
+        for batch, threads in ((64, 2), (1, 1), (7, 3))
+    ]
+    for other in sets[1:]:
+        assert np.allclose(sets[0].vectors, other.vectors, atol=1e-6)
+        assert np.array_equal(sets[0].sample_ids, other.sample_ids) and sets[0].samples_digest == other.samples_digest
+
+
+def test_without_masked_faces_only_the_unmasked_condition_is_run(scene, tmp_path: Path):
+    protocol, faces, _ = scene
+    (folder,) = evaluate(protocol, ["dummy"], faces, None, tmp_path / "r", EvaluationOptions(workers=1))
+    found = load_run(folder / "result.json")
+    assert set(found.result.metrics) == {"UMR-UMP"} and found.result.digests["manifest"] == ""
+    masked = found.condition != "UMR-UMP"
+    assert (found.scores.status[masked] == Status.NOT_RUN).all() and np.isnan(found.scores.scores[masked]).all()
+
+
+def test_failed_samples_keep_their_pairs_and_count_as_failures(scene, tmp_path: Path):
+    run(scene, tmp_path / "r", models=["dummy", "dummy-failing"])
+    whole, failing = (
+        read_result(tmp_path / "r" / scene[0].name / name / "result.json") for name in ("dummy", "dummy-failing")
+    )
+    rates = [metrics["ftx"]["probe"] for metrics in failing.metrics.values()]
+    assert max(rates) > 0
+    for condition, counts in failing.counts.items():
+        assert counts["mated"] == whole.counts[condition]["mated"]
+        assert counts["mated_completed"] + counts["mated_failed"] == counts["mated"]
+        metrics = failing.metrics[condition]["fmr100"]
+        if counts["mated_failed"] and metrics.get("fnmr") is not None:
+            assert metrics["fnmr_including_failures"] > metrics["fnmr"]
+
+
+def test_a_picture_that_could_not_be_masked_is_a_failure_not_an_error(scene, tmp_path: Path):
+    protocol, faces, _ = scene
+    path = next(iter(protocol.samples.values())).path
+    picture = read_image(faces / path)
+    write_image(faces / path, np.zeros((100, 100, 3), np.uint8))
+    protocol = make_folders(faces, 24)
+    synthesize(faces, tmp_path / "again", SynthesisConfig(landmarks="aligned"), 1)
+    inventory = take_inventory(protocol, faces, tmp_path / "again")
+    (item,) = [i for i in inventory.items if i.condition == "masked" and i.path is None]
+    assert item.reason == "masking failed: no face found" and picture.any()
+
+
+def test_missing_pictures_stop_the_run_or_count_as_failures(scene, tmp_path: Path):
+    protocol, faces, masked = scene
+    lost = next(iter(protocol.samples.values())).path
+    (faces / lost).unlink()
+    with pytest.raises(
+        ProtocolError, match=rf"1 of \d+ pictures .* are missing, first .*{Path(lost).name}; .*--allow-missing"
+    ):
+        run(scene, tmp_path / "r")
+    (folder,) = run(scene, tmp_path / "r", allow_missing=True)
+    assert (load_run(folder / "result.json").scores.status == Status.FAILED).any()
+    with pytest.raises(ProtocolError, match="no such folder"):
+        evaluate(protocol, ["dummy"], tmp_path / "none", masked, tmp_path / "r")
+
+
+def test_other_pictures_than_the_protocols_are_refused(scene, tmp_path: Path):
+    protocol, faces, masked = scene
+    sample = next(iter(protocol.samples.values()))
+    backup = tmp_path / "backup.png"
+    shutil.copy(masked / sample.path, backup)
+    write_image(masked / sample.path, read_image(faces / sample.path))
+    with pytest.raises(ProtocolError, match="changed since .*manifest.csv was written"):
+        run(scene, tmp_path / "r")
+    shutil.copy(backup, masked / sample.path)
+    altered = dict(protocol.samples) | {sample.sample_id: replace(sample, sha256="0" * 64)}
+    other = replace(protocol, samples=altered)
+    with pytest.raises(ProtocolError, match="was masked from another picture"):
+        run((other, faces, masked), tmp_path / "r")
+    with pytest.raises(ProtocolError, match="is not the picture that protocol"):
+        run((other, faces, None), tmp_path / "r")
+
+
+def test_a_masked_set_without_manifest_has_a_digest_of_its_files(scene, tmp_path: Path):
+    protocol, faces, masked = scene
+    with_manifest = take_inventory(protocol, faces, masked).masked_digest
+    (masked / "manifest.csv").unlink()
+    without = take_inventory(protocol, faces, masked).masked_digest
+    assert len(without) == 64 and without != with_manifest
+    sample = next(iter(protocol.samples.values()))
+    write_image(masked / sample.path, read_image(faces / sample.path))
+    assert take_inventory(protocol, faces, masked).masked_digest != without
+
+
+def test_a_damaged_picture_costs_its_own_comparisons_only(scene, tmp_path: Path):
+    protocol, faces, masked = scene
+    sample = next(iter(protocol.samples.values()))
+    data = encode(read_image(faces / sample.path), ".png")
+    (faces / sample.path).write_bytes(data[: len(data) // 2])
+    samples = dict(protocol.samples) | {sample.sample_id: replace(sample, sha256="")}
+    folder = run((replace(protocol, samples=samples), faces, masked), tmp_path / "r")[0]
+    status = load_run(folder / "result.json").scores.status
+    pairs = protocol.pairs
+    touched = ((pairs.reference_id == sample.sample_id) & (pairs.reference_condition == "unmasked")) | (
+        (pairs.probe_id == sample.sample_id) & (pairs.probe_condition == "unmasked")
+    )
+    assert touched.any() and np.array_equal(status == Status.FAILED, touched)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"align": "detekt"}, 'did you mean "detect"'),
+        ({"cache": "alway"}, 'did you mean "always"'),
+        ({"device": "cuda"}, "no CUDA device|cuda"),
+    ],
+)
+def test_wrong_options_are_answered_before_any_work(scene, tmp_path: Path, options: dict, message: str):
+    with pytest.raises(MaskbenchError, match=message):
+        run(scene, tmp_path / "r", models=["dlib-resnet"] if "device" in options else ["dummy"], **options)
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_unknown_model_or_one_named_twice(scene, tmp_path: Path):
+    with pytest.raises(RecognizerError, match='did you mean "dlib-resnet"'):
+        run(scene, tmp_path / "r", models=["dlib-resnt"])
+    with pytest.raises(MaskbenchError, match="two of the models have this name"):
+        run(scene, tmp_path / "r", models=["dummy", "dummy"])
+
+
+def test_photographs_are_aligned_from_their_own_landmarks_or_the_originals(tmp_path: Path, mannequin):
+    faces = tmp_path / "faces"
+    for number in range(4):
+        shifted = np.roll(mannequin, 8 * number, axis=1)
+        write_image(faces / f"s{number // 2}" / f"{number}.png", shifted)
+    protocol = make_folders(faces, 4)
+    synthesize(faces, tmp_path / "masked", SynthesisConfig(), 1, cache=tmp_path / "cache")
+    inventory = take_inventory(protocol, faces, tmp_path / "masked")
+    mode, detected = alignment_points(inventory, "auto", 1, tmp_path / "cache")
+    source_mode, source = alignment_points(inventory, "source", 1, tmp_path / "cache")
+    assert (mode, source_mode) == ("detect", "source")
+    for sample in protocol.samples:
+        original, masked = detected[sample, "unmasked"], detected[sample, "masked"]
+        assert np.array_equal(source[sample, "masked"], source[sample, "unmasked"])
+        assert np.array_equal(source[sample, "masked"], original) and not np.array_equal(masked, original)
+        # The mesh still finds the face under the mask; the eyes stay, while nose and mouth can only be guessed.
+        assert np.abs(masked - original)[:2].max() < 4 and np.abs(masked - original).max() < 40
+
+
+def test_the_result_is_json_without_nan(scene, tmp_path: Path):
+    (folder,) = run(scene, tmp_path / "r", models=["dummy-failing"], threshold=0.5)
+    text = (folder / "result.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(name))

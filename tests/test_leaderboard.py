@@ -1,0 +1,218 @@
+import csv
+import dataclasses
+import itertools
+import random
+
+import pytest
+from results_fixture import make_protocol, make_run, write_runs
+
+from maskbench.leaderboard import LEADING, TRAILING, make_leaderboard, render_text, write_csv
+from maskbench.results import load_results
+
+
+def figures(result, fnmr=0.1, condition="UMR-MP"):
+    """The result with another ranking figure and nothing else measured in the condition."""
+    block = {} if fnmr is None else {"fmr100": {"fnmr_including_failures": fnmr}}
+    return dataclasses.replace(result, metrics={**result.metrics, condition: block})
+
+
+def named(result, name, **fields):
+    return dataclasses.replace(result, recognizer={**result.recognizer, "name": name}, **fields)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return make_run("base")[0]
+
+
+def column(table, name):
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def read(path):
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+# ---------------------------------------------------------------- values
+
+
+def test_columns_in_their_order(base):
+    (table,) = make_leaderboard([base])
+    per_condition = [
+        "accuracy_10fold_mean", "accuracy_10fold_std", "accuracy_best_threshold", "eer", "auc", "fmr100", "fmr100_flag",
+        "fmr1000", "fmr1000_flag", "fmr100_including_failures", "ftx_reference", "ftx_probe", "transferred_fmr",
+        "transferred_fnmr",
+    ]  # fmt: skip
+    conditions = ["UMR-UMP", "UMR-MP", "MR-MP"]
+    assert list(table.columns) == [
+        *LEADING, *(f"{name}.{figure}" for name, figure in itertools.product(conditions, per_condition)), *TRAILING,
+    ]  # fmt: skip
+
+
+def test_every_figure_is_the_one_in_the_metrics():
+    result = make_run("plain", failed=3)[0]
+    (table,) = make_leaderboard([result])
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    for condition, metrics in result.metrics.items():
+        expected = {
+            "accuracy_10fold_mean": metrics["accuracy_10fold"]["mean"],
+            "accuracy_10fold_std": metrics["accuracy_10fold"]["std"],
+            "accuracy_best_threshold": metrics["accuracy_best_threshold"]["accuracy"],
+            "eer": metrics["eer"]["value"],
+            "auc": metrics["auc"],
+            "fmr100": metrics["fmr100"]["fnmr"],
+            "fmr100_flag": metrics["fmr100"]["flag"],
+            "fmr1000": metrics["fmr1000"]["fnmr"],
+            "fmr1000_flag": metrics["fmr1000"]["flag"],
+            "fmr100_including_failures": metrics["fmr100"]["fnmr_including_failures"],
+            "ftx_reference": metrics["ftx"]["reference"],
+            "ftx_probe": metrics["ftx"]["probe"],
+            "transferred_fmr": metrics["transferred"]["fmr100"]["fmr"],
+            "transferred_fnmr": metrics["transferred"]["fmr100"]["fnmr"],
+        }
+        assert {name: row[f"{condition}.{name}"] for name in expected} == expected
+    assert row["MR-MP.ftx_reference"] > 0
+    assert row["UMR-MP.fmr1000"] is None
+    assert row["UMR-MP.fmr1000_flag"] == "not resolvable"
+    assert row["UMR-MP.fmr100_including_failures"] > row["UMR-MP.fmr100"]
+    assert (row["recognizer"], row["protocol"], row["align"]) == ("plain", "toy", "masked")
+    assert (row["parameters"], row["embedding_size"], row["engine"]) == (1000, 16, "numpy")
+    assert (row["training_data"], row["licence"], row["maskbench_version"]) == ("made up", "CC0-1.0", "0.1.0")
+    assert (row["protocol_digest"], row["manifest_digest"]) == (result.protocol["digest"], result.digests["manifest"])
+
+
+@pytest.mark.parametrize(("names", "text"), [(None, "unknown"), ([], "none"), (["a", "b"], "a;b")])
+def test_training_data(base, names, text):
+    (table,) = make_leaderboard([dataclasses.replace(base, recognizer={**base.recognizer, "training_data": names})])
+    assert column(table, "training_data") == [text]
+
+
+def test_what_is_missing_is_empty(base, tmp_path):
+    bare = dataclasses.replace(base, metrics={"UMR-UMP": {"reason": "no completed mated comparison"}}, recognizer={})
+    tables = make_leaderboard([bare])
+    write_csv(tables, tmp_path / "x.csv")
+    (row,) = read(tmp_path / "x.csv")
+    assert {name for name, value in row.items() if value} == {
+        "completion", "mask_source", "align", "protocol", "training_data", "protocol_digest", "manifest_digest",
+        "maskbench_version",
+    }  # fmt: skip
+    assert "-" in render_text(tables)
+
+
+def test_a_fourth_condition_has_columns_where_it_was_run(base):
+    more = dataclasses.replace(base, metrics={**base.metrics, "MR-UMP": {"auc": 0.75}})
+    (table,) = make_leaderboard([base, more])
+    assert sorted(column(table, "MR-UMP.auc"), key=str) == [0.75, None]
+    assert table.columns.index("UMR-MP.auc") < table.columns.index("MR-UMP.auc") < table.columns.index("MR-MP.auc")
+
+
+# ---------------------------------------------------------------- ranks
+
+
+def test_ranking_with_ties_and_gaps(base):
+    entries = [("e", None), ("d", 0.3), ("c", 0.1), ("b", 0.3), ("a", 0.5), ("f", 0.0)]
+    (table,) = make_leaderboard([named(figures(base, fnmr), name) for name, fnmr in entries])
+    ranks = list(zip(column(table, "rank"), column(table, "recognizer"), strict=True))
+    assert ranks == [(1, "f"), (2, "c"), (3, "b"), (3, "d"), (5, "a"), (None, "e")]
+
+
+def test_other_conditions_do_not_rank(base):
+    better = figures(named(base, "b"), 0.0, "UMR-UMP")
+    (table,) = make_leaderboard([figures(better, 0.2), figures(named(base, "a"), 0.1)])
+    assert column(table, "recognizer") == ["a", "b"]
+
+
+def test_privileged_masks_are_listed_but_not_ranked(base):
+    entries = [("cheat", 0.0, "oracle"), ("given", 0.1, "file"), ("fair", 0.2, "segmenter"), ("plain", 0.3, "none")]
+    results = [named(figures(base, fnmr), name, mask_source=source) for name, fnmr, source in entries]
+    (table,) = make_leaderboard(results)
+    ranks = list(zip(column(table, "rank"), column(table, "recognizer"), strict=True))
+    assert ranks == [(1, "fair"), (2, "plain"), (None, "cheat"), (None, "given")]
+
+
+# ---------------------------------------------------------------- what shares a table
+
+
+def test_unlike_results_never_share_a_table(base):
+    manifest = {**base.digests, "manifest": "0" * 64}
+    other_protocol = make_run("base", protocol=make_protocol(version=2))[0]
+    tables = make_leaderboard([
+        base, named(base, "second"), other_protocol, dataclasses.replace(base, digests=manifest),
+        dataclasses.replace(base, align="source"),
+    ])  # fmt: skip
+    assert sorted(len(table.rows) for table in tables) == [1, 1, 1, 2]
+    for table in tables:
+        for name, value in (("protocol_digest", table.protocol_digest), ("manifest_digest", table.manifest_digest)):
+            assert set(column(table, name)) == {value}
+        assert column(table, "rank")[0] == 1
+
+
+def test_results_without_a_masked_set(base):
+    unmasked = dataclasses.replace(base, digests={}, metrics={"UMR-UMP": base.metrics["UMR-UMP"]})
+    (table,) = make_leaderboard([unmasked])
+    assert (table.manifest_digest, column(table, "rank")) == ("", [None])
+    assert "masked set none" in render_text([table])
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_any_order_gives_the_same_bytes(tmp_path):
+    write_runs(tmp_path / "results")
+    found = load_results(tmp_path / "results")
+    found += [dataclasses.replace(result, completion="rpca", mask_source="oracle") for result in found]
+    found += [dataclasses.replace(found[0], date="2027-01-01")]  # a second run of the same
+    contents = set()
+    for seed in range(6):
+        random.Random(seed).shuffle(found)
+        tables = make_leaderboard(found)
+        assert write_csv(tables, tmp_path / "x.csv") == [tmp_path / "x.csv"]
+        contents.add(((tmp_path / "x.csv").read_bytes(), render_text(tables)))
+    assert len(contents) == 1
+    rows = read(tmp_path / "x.csv")
+    assert [row["recognizer"] for row in rows if row["rank"]] == ["sharp", "plain", "blunt", "blunt"]
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "3", "", "", ""]
+
+
+def test_numbers_are_short_and_plain(base, tmp_path):
+    result = figures(base, 1 / 3)
+    result = dataclasses.replace(result, metrics={**result.metrics, "MR-MP": {"auc": 1e-7, "eer": {"value": 0.0}}})
+    write_csv(make_leaderboard([result]), tmp_path / "x.csv")
+    (row,) = read(tmp_path / "x.csv")
+    found = [row[name] for name in ("UMR-MP.fmr100_including_failures", "MR-MP.auc", "MR-MP.eer")]
+    assert found == ["0.333333", "1e-07", "0"]
+
+
+def test_several_tables_go_to_several_files(base, tmp_path):
+    first, second = (dataclasses.replace(base, digests={"manifest": digit * 64}) for digit in "ab")
+    both = write_csv(make_leaderboard([second, first]), tmp_path / "board.csv")
+    assert [path.name for path in both] == ["board.toy.aaaaaaaa.csv", "board.toy.bbbbbbbb.csv"]
+    assert [row["manifest_digest"] for path in both for row in read(path)] == ["a" * 64, "b" * 64]
+    aligned = dataclasses.replace(first, align="source/x")
+    names = [path.name for path in write_csv(make_leaderboard([first, second, aligned]), tmp_path / "board.csv")]
+    short = base.protocol["digest"][:8]
+    assert names == [f"board.toy.aaaaaaaa.masked.{short}.csv", f"board.toy.aaaaaaaa.source-x.{short}.csv",
+                     "board.toy.bbbbbbbb.csv"]  # fmt: skip
+
+
+def test_no_results_give_a_table_without_rows(tmp_path):
+    assert write_csv(make_leaderboard([]), tmp_path / "x.csv") == [tmp_path / "x.csv"]
+    assert read(tmp_path / "x.csv") == []
+    assert render_text([]) == "no results\n"
+
+
+def test_names_with_commas_and_line_breaks(base, tmp_path):
+    write_csv(make_leaderboard([named(base, 'a, "b"\nc')]), tmp_path / "x.csv")
+    assert [row["recognizer"] for row in read(tmp_path / "x.csv")] == ['a, "b" c']
+
+
+def test_the_terminal_shows_percent_and_markup_as_it_is(base, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = named(figures(base, 0.12345), "[red]x[/red]", completion="rpca", mask_source="oracle")
+    text = render_text(make_leaderboard([result, named(base, "other")]), width=140)
+    (line,) = [line for line in text.splitlines() if "[red]" in line]
+    assert "[red]x[/red] + rpca (oracle)" in line
+    assert "12.35" in line or "12.34" in line
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 140
