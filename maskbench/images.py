@@ -128,7 +128,7 @@ def write_image(path: Path, image: np.ndarray) -> bytes:
 
 
 def declared_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) as the header of a JPEG, PNG, BMP, WebP or PGM file declares it, or None if it is none of these."""
+    """(width, height) as the header of a JPEG, PNG, BMP, WebP or PGM file declares it; None for anything else."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n":
             return struct.unpack(">II", data[16:24])

@@ -68,7 +68,8 @@ def take_inventory(
     if missing and not allow_missing:
         raise ProtocolError(
             f"{len(missing)} of {len(items)} pictures of protocol {protocol.name} are missing, first "
-            f"{missing[0].reason.removeprefix('missing: ')}; check the folders, or use --allow-missing to count them as failures"
+            f"{missing[0].reason.removeprefix('missing: ')}; check the folders, or use --allow-missing to count them "
+            "as failures"
         )
     return Inventory(items, _masked_digest(masked_dir, items))
 
@@ -100,8 +101,8 @@ def _masked(protocol: Protocol, sample_id: str, masked_dir: Path, rows: dict[str
         raise ProtocolError(f"{item.path}: changed since {masked_dir / manifest.NAME} was written; synthesize again")
     if row and sample.sha256 and row.source_sha256 != sample.sha256:
         raise ProtocolError(
-            f"{masked_dir / manifest.NAME}: {sample.path} was masked from another picture than protocol {protocol.name} "
-            "names; synthesize from the protocol's faces"
+            f"{masked_dir / manifest.NAME}: {sample.path} was masked from another picture than protocol "
+            f"{protocol.name} names; synthesize from the protocol's faces"
         )
     return item
 

@@ -148,25 +148,23 @@ def write_csv(tables: Sequence[Table], path: Path) -> list[Path]:
     Raises:
         MaskbenchError: a file cannot be written.
     """
-    path = Path(path)
-    if len(tables) <= 1:
-        columns, rows = (tables[0].columns, tables[0].rows) if tables else ((*LEADING, *TRAILING), ())
-        targets = {path: (columns, rows)}
-    else:
-        targets = {
-            path.with_name(f"{path.stem}.{name}.csv"): (table.columns, table.rows)
-            for name, table in zip(_names(tables), tables, strict=True)
-        }
-    for target, (columns, rows) in targets.items():
+    keys = [(table.protocol, table.protocol_digest, table.manifest_digest, table.align) for table in tables]
+    targets = file_for_each(keys, Path(path))
+    contents = [(table.columns, table.rows) for table in tables] or [((*LEADING, *TRAILING), ())]
+    for target, (columns, rows) in zip(targets, contents, strict=True):
         write_text(target, csv_text(columns, ([_cell(value) for value in row] for row in rows)))
-    return list(targets)
+    return targets
 
 
-def _names(tables: Sequence[Table]) -> list[str]:
-    short = [f"{table.protocol}.{table.manifest_digest[:8] or 'unmasked'}" for table in tables]
-    long = [f"{name}.{table.align}.{table.protocol_digest[:8]}" for name, table in zip(short, tables, strict=True)]
+def file_for_each(keys: Sequence[tuple[str, str, str, str]], path: Path) -> list[Path]:
+    """One file for each group of comparable results: ``path`` itself for one group or none, else
+    ``STEM.PROTOCOL.MANIFEST.SUFFIX`` beside it, as ``write_csv`` says. ``keys`` are those of ``comparison_key``."""
+    if len(keys) <= 1:
+        return [path]
+    short = [f"{protocol}.{manifest[:8] or 'unmasked'}" for protocol, _, manifest, _ in keys]
+    long = [f"{name}.{key[3]}.{key[1][:8]}" for name, key in zip(short, keys, strict=True)]
     chosen = [name if short.count(name) == 1 else longer for name, longer in zip(short, long, strict=True)]
-    return [re.sub(r"[^A-Za-z0-9._-]", "-", name) for name in chosen]
+    return [path.with_name(f"{path.stem}.{re.sub(r'[^A-Za-z0-9._-]', '-', name)}{path.suffix}") for name in chosen]
 
 
 def _cell(value: Any) -> str:

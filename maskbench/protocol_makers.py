@@ -17,6 +17,7 @@ from maskbench.types import PairTable, Protocol, Sample
 
 CONDITIONS = (("UMR-UMP", "unmasked", "unmasked"), ("UMR-MP", "unmasked", "masked"), ("MR-MP", "masked", "masked"))
 FOLDS = 10
+PATIENCE = 500
 
 Comparison = tuple[int, int, bool, str, str]  # fold, index within fold and class, mated, reference id, probe id
 
@@ -172,12 +173,11 @@ def _draw_folds(subjects: dict[str, list[str]], per_class: int, seed: int) -> li
 def _draw(
     wanted: int, propose: Callable[[np.random.Generator], tuple[str, str]], seed: int, part: str
 ) -> list[tuple[str, str]]:
-    """Up to ``wanted`` pairs, each in one direction only; gives up when new ones have become rare."""
-    rng, pairs = generator(seed, part), dict[frozenset[str], tuple[str, str]]()
-    for _ in range(20 * wanted):
-        if len(pairs) == wanted:
-            break
+    """Up to ``wanted`` pairs, each in one direction only; gives up after PATIENCE repeats in a row."""
+    rng, pairs, repeats = generator(seed, part), dict[frozenset[str], tuple[str, str]](), 0
+    while len(pairs) < wanted and repeats < PATIENCE:
         pair = propose(rng)
+        repeats = repeats + 1 if frozenset(pair) in pairs else 0
         pairs.setdefault(frozenset(pair), pair)
     return list(pairs.values())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -179,13 +180,7 @@ def save_run(folder: Path, result: Result, scores: ScoreSet, pairs: PairTable) -
     Raises:
         MaskbenchError: scores and pairs differ in length, or the folder cannot be written.
     """
-    path = Path(folder) / SCORES_FILE
-    save_scores(path, scores, pairs.pair_id)
-    # The condition goes into the same file, so that a plot needs no protocol.
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = dict(stored)
-    with files.atomic_write(path) as stream:
-        np.savez(stream, **arrays, condition=condition_labels(pairs))
+    save_scores(Path(folder) / SCORES_FILE, scores, pairs.pair_id, condition_labels(pairs))
     write_result(result, Path(folder) / RESULT_FILE)
 
 
@@ -200,7 +195,7 @@ def load_run(path: Path) -> Run:
         scores, _ = load_scores(file)
         with np.load(file, allow_pickle=False) as stored:
             condition = stored["condition"]
-    except (KeyError, ValueError) as error:  # ValueError: objects, which only pickle could read
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:  # ValueError: pickled objects
         raise ResultError(f"{file}: has no condition for each score; evaluate again") from error
     except MaskbenchError as error:
         raise ResultError(str(error)) from error

@@ -149,11 +149,12 @@ def _side(status: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.append(status, Status.NOT_RUN).astype(np.int8)[rows]
 
 
-def save_scores(path: Path, scores: ScoreSet, pair_ids: np.ndarray) -> None:
+def save_scores(path: Path, scores: ScoreSet, pair_ids: np.ndarray, condition: np.ndarray | None = None) -> None:
     """Write a score file (.npz, no pickle), atomically; equal content gives equal bytes.
 
     Args:
         pair_ids: (M,) str, in the order of the scores.
+        condition: (M,) str, such as "UMR-MP"; with it in the file, a plot needs no protocol.
 
     Raises:
         MaskbenchError: the lengths differ, or the file cannot be written.
@@ -168,8 +169,9 @@ def save_scores(path: Path, scores: ScoreSet, pair_ids: np.ndarray) -> None:
         "recognizer_digest": np.array(scores.recognizer_digest, dtype=str),
     }
     _validate(path, arrays)
+    extra = {} if condition is None else {"condition": np.asarray(condition, dtype=str)}
     with atomic_write(path) as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays, **extra)
 
 
 def load_scores(path: Path) -> tuple[ScoreSet, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Alignment against independent solutions: least squares by numpy.linalg, Umeyama by SVD, pictures with known values."""
+"""Alignment against independent solutions: least squares by numpy.linalg, Umeyama by SVD, known pictures."""
 
 import numpy as np
 import pytest

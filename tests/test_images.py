@@ -10,7 +10,7 @@ import pytest
 
 from maskbench import images
 from maskbench.errors import ImageError
-from maskbench.images import decode, declared_size, encode, is_grey, looks_grey, read_image, write_image
+from maskbench.images import declared_size, decode, encode, is_grey, looks_grey, read_image, write_image
 
 
 def png_header(width: int, height: int) -> bytes:

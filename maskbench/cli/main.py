@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """What masks do to a face recognizer: by how much, and how surely.
 
-    Faces go in; masked faces with a manifest, comparison scores, error rates, a leaderboard and ROC/DET curves come out.
+    Faces go in; masked faces with a manifest, scores, error rates, a leaderboard and ROC/DET curves come out.
     """
 
 

@@ -13,13 +13,16 @@ import click
     "-o", "--out", type=click.Path(path_type=Path), default=Path("roc.png"), show_default=True, help="png, svg or pdf."
 )
 def plot(results: Path, out: Path) -> None:
-    """Draw ROC and DET curves, one line per model and condition, from every result below RESULTS."""
+    """Draw ROC and DET curves, one line per model and condition, from every result below RESULTS.
+
+    Results of different protocols or different masked sets go to pictures of their own, as in the leaderboard.
+    """
     from maskbench.errors import ResultError
-    from maskbench.report.plots import plot_results
+    from maskbench.report.plots import plot_groups
     from maskbench.results import load_runs
 
     runs = load_runs(results)
     if not runs:
         raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
-    plot_results(runs, out)
-    click.echo(f"written: {out}")
+    for path in plot_groups(runs, out):
+        click.echo(f"written: {path}")

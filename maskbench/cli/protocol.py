@@ -33,6 +33,20 @@ def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) 
     click.echo(_describe(made, out))
 
 
+@make.command(epilog="Example:\n\n  maskbench protocol make folders people/ people-masked/ --pairs 2000")
+@click.argument("faces", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--pairs", default=6000, show_default=True, type=click.IntRange(2), help="Pairs to draw, half of them mated.")
+@click.option("--seed", default=0, show_default=True)
+def folders(faces: Path, out: Path, pairs: int, seed: int) -> None:
+    """Pairs drawn from any set with one folder per subject, in the conditions and subject-disjoint folds of LFW's."""
+    from maskbench.protocols import make_folders, write_protocol
+
+    made = make_folders(faces, pairs, seed=seed)
+    write_protocol(made, out)
+    click.echo(_describe(made, out))
+
+
 @protocol.command(epilog="Example:\n\n  maskbench protocol check lfw-masked/")
 @click.argument("name_or_dir")
 def check(name_or_dir: str) -> None:

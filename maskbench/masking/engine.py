@@ -104,7 +104,8 @@ def _inputs(faces_dir: Path, only: Collection[str] | None) -> list[InputFile]:
 
 
 def _answers(
-    faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None, todo: list[str], workers: int, total: int
+    faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None, todo: list[str], workers: int,
+    total: int,
 ) -> Iterator[Synthesised]:  # fmt: skip
     work = map_items(make_worker, (faces_dir, out_dir, config, cache), todo, workers)
     for path, answer in track(work, total, "masking", total - len(todo)):
@@ -138,8 +139,8 @@ def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, Mani
     for key in sorted({*wanted, *found}):
         if wanted.get(key) != found.get(key):
             raise MaskbenchError(
-                f"{out_dir / CONFIG}: the run to resume has another {key} ({found.get(key)!r}, now {wanted.get(key)!r}); "
-                "use the same options and versions, or an empty folder"
+                f"{out_dir / CONFIG}: the run to resume has another {key} ({found.get(key)!r}, "
+                f"now {wanted.get(key)!r}); use the same options and versions, or an empty folder"
             )
     _sweep(out_dir)
     return _earlier_rows(out_dir)
@@ -195,6 +196,7 @@ def _summary(rows: list[ManifestRow], new: int, cached: int, seconds: float, pat
     masked = [row for row in rows if row.status == "masked"]
     reasons = Counter(row.reason for row in rows if row.status == "failed")
     return Summary(
-        manifest.counts(rows), dict(Counter(row.landmarks for row in masked).most_common()), dict(reasons.most_common()),
+        manifest.counts(rows), dict(Counter(row.landmarks for row in masked).most_common()),
+        dict(reasons.most_common()),
         new, cached, seconds, path, digest,
     )  # fmt: skip

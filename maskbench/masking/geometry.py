@@ -101,7 +101,7 @@ def _edge(points: list[list[float]], s: np.ndarray) -> np.ndarray:
 
 
 def _bulge(panel: Mapping[str, Any], s: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """How far the panel stands off the taut surface, (ROWS, COLUMNS): a base gap, a cup, a vertical and a level ridge."""
+    """How far the panel stands off the taut surface, (ROWS, COLUMNS): gap, cup, vertical and level ridge."""
     tt, ss = t[:, None], np.abs(s)[None]
     dome = (1 - ss**2) * np.sin(np.pi * tt) ** 0.7
     ridge = np.clip(1 - ss / 0.75, 0, 1) * np.sin(np.pi * tt) ** 0.7
@@ -112,7 +112,7 @@ def _bulge(panel: Mapping[str, Any], s: np.ndarray, t: np.ndarray) -> np.ndarray
 
 @lru_cache(maxsize=1)
 def _hull_planes() -> np.ndarray:
-    """Supporting planes (a, b, d) of the face seen from the front: z = a x + b y + d, the taut surface is their maximum.
+    """Supporting planes (a, b, d) of the face seen from the front; the taut surface is their maximum a x + b y + d.
 
     Cloth pulled over a face follows its convex hull: it touches nose, cheek bones and chin and bridges the rest.
     """

@@ -5,7 +5,8 @@ affine part) carries any point of that frame to the picture. It interpolates the
 and the jaw continuously, and turns into an affine map away from the face, where ear loops and straps run. The spline is
 linear in the control landmarks, so a mask costs one small matrix product per face.
 
-Source: Carr et al., "Reconstruction and Representation of 3D Objects with Radial Basis Functions", SIGGRAPH 2001, eq. 5-9.
+Source: Carr et al., "Reconstruction and Representation of 3D Objects with Radial Basis Functions", SIGGRAPH 2001,
+equations 5 to 9.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class OnnxRecognizer:
     def __init__(self, session: Any, spec: RecognizerSpec, label: Path | str = "") -> None:
         self._session, self._label = session, label or spec.name
         batch, *size = _image_input(session, self._label)
-        if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size)):
+        if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size, strict=True)):
             raise RecognizerError(
                 f"{self._label}: takes images {session.get_inputs()[0].shape}, its card says {list(spec.input_size)}"
             )

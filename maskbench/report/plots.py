@@ -12,7 +12,7 @@ import numpy as np
 
 from maskbench.errors import MaskbenchError, ResultError
 from maskbench.files import write_bytes
-from maskbench.leaderboard import comparison_key
+from maskbench.leaderboard import comparison_key, file_for_each
 from maskbench.metrics.conditions import LABELS
 from maskbench.metrics.curves import Det, det, thin
 from maskbench.metrics.errors import FEW
@@ -86,6 +86,18 @@ def render(runs: Sequence[Run], suffix: str = ".png") -> bytes:
     return stream.getvalue()
 
 
+def plot_groups(runs: Sequence[Run], path: Path) -> list[Path]:
+    """Draw one picture for each group of comparable runs, as the leaderboard makes one table; return the files."""
+    groups: dict[tuple[str, str, str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(comparison_key(run.result), []).append(run)
+    keys = sorted(groups)
+    targets = file_for_each(keys, Path(path))
+    for key, target in zip(keys, targets, strict=False):
+        plot_results(groups[key], target)
+    return targets
+
+
 def curves(runs: Sequence[Run]) -> list[Curve]:
     """The exact curve of every run and condition that has completed comparisons of both classes.
 
@@ -144,14 +156,14 @@ def draw(runs: Sequence[Run]) -> Figure:
     keys = 0.3 + 0.2 * max(len(colours), 5)  # inches for the legends below
     width, height = 11.0, 5.55 + keys
     figure = Figure(figsize=(width, height))
-    frames = ((left, keys + 0.6, 4.55, 4.2) for left in (0.75, 6.15))
+    frames = ((left, keys + 0.6, 4.5, 4.2) for left in (0.85, 6.2))
     roc, right = (figure.add_axes((x / width, y / height, w / width, h / height)) for x, y, w, h in frames)
     _draw_roc(roc, lines, colours)
     _draw_det(right, lines, colours)
     result = runs[0].result
     masked = str(result.digests.get("manifest", ""))[:8] or "none"
     title = f"{result.protocol.get('name', '')}   (masked set {masked}, alignment {result.align})"
-    figure.text(0.75 / width, 1 - 0.25 / height, title, fontsize=11, fontweight="bold", va="center", parse_math=False)
+    figure.text(0.85 / width, 1 - 0.25 / height, title, fontsize=11, fontweight="bold", va="center", parse_math=False)
     _legends(figure, lines, colours, keys / height)
     return figure
 
@@ -275,6 +287,6 @@ def _legends(figure: Figure, lines: Sequence[Curve], colours: dict[str, Any], to
         Patch(color="0.93", label=f"FMR < {FEW}/n: fewer than {FEW} false matches"),
         Patch(color="0.82", label="FMR < 1/n: not resolvable"),
     ]
-    put(models, 0.068, "Recognizer")
+    put(models, 0.077, "Recognizer")
     put(conditions, 0.345, "Condition")
     put(marks, 0.68, "Marks")

@@ -74,7 +74,7 @@ def test_import_and_help_load_nothing_heavy_and_are_fast():
 
 
 @pytest.mark.parametrize(
-    "name", [None, *COMMANDS, "protocol make", "protocol make lfw", "protocol check", "models card"]
+    "name", [None, *COMMANDS, "protocol make", "protocol make lfw", "protocol make folders", "protocol check", "models card"]
 )
 def test_every_command_has_help_and_is_documented(name: str | None, call):
     code, text, _ = call(*(name or "").split(), "--help")
@@ -123,6 +123,18 @@ def test_the_whole_road_by_hand(crop_folder, tmp_path: Path, call):
     assert (work / "board.csv").read_bytes() == before
     assert call("plot", work / "results", "-o", work / "roc.png")[0] == 0
     assert read_image(work / "roc.png").std() > 10
+    # A second masked set is another experiment: its rows and curves stand apart.
+    call("synthesize", faces, work / "masked2", *options, "--seed", "1")
+    call("evaluate", "--model", "dummy", *common[:4], "--masked", work / "masked2", "--out", work / "results2")
+    (work / "results2").rename(work / "results" / "second")
+    assert call("plot", work / "results", "-o", work / "roc.png")[1].count("written: ") == 2
+    assert call("leaderboard", work / "results", "-o", work / "board.csv")[1].count("written: ") == 2
+    assert len(list(work.glob("board.lfw-masked*.csv"))) == len(list(work.glob("roc.lfw-masked*.png"))) == 2
+
+
+def test_a_protocol_from_folders(crop_folder, tmp_path: Path, call):
+    code, out, _ = call("protocol", "make", "folders", crop_folder(24), tmp_path / "p", "--pairs", "24", "--seed", "3")
+    assert code == 0 and "mated" in out and call("protocol", "check", tmp_path / "p")[0] == 0
 
 
 def test_the_demo_runs_on_a_folder_of_subjects(crop_folder, tmp_path: Path, call):

@@ -21,7 +21,7 @@ from maskbench.images import encode, read_image, write_image
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import synthesis
-from maskbench.masking.assets import load_asset, list_assets
+from maskbench.masking.assets import list_assets, load_asset
 from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, synthesize
 from maskbench.masking.placement import from_json
 from maskbench.masking.render import render

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - long tables of numbers read better on one line
 """Draw the shipped masks: ``python tools/masks/draw.py [OUT]`` writes mask_assets/ again, byte for byte.
 
 Everything here is computed from formulas and seeded noise; no photograph is used. A texture is an atlas: the panel in
