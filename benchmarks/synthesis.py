@@ -5,8 +5,8 @@ Measured one after the other, in one process, on the same files:
   b  bare mediapipe FaceMesh on the decoded pictures
   c  the whole job, nothing cached
   d  the whole job, landmarks cached
-and then d and c again with two worker processes, their start-up included. Read the ratios, not the images/s: the times of
-one run share whatever else the machine was doing.
+and then c and d again with two worker processes, their start-up included. Read the ratios, not the images/s: the
+times of one run share whatever else the machine was doing.
 """
 
 from __future__ import annotations

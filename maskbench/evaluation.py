@@ -46,7 +46,8 @@ class EvaluationOptions:
 
 
 def evaluate(
-    protocol: Protocol, models: Sequence[str], faces_dir: Path, masked_dir: Path | None, out: Path,
+    protocol: Protocol, models: Sequence[str], faces_dir: Path | str, masked_dir: Path | str | None,
+    out: Path | str,
     options: EvaluationOptions | None = None, cache_root: Path | None = None,
 ) -> list[Path]:  # fmt: skip
     """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz}``.
@@ -62,6 +63,7 @@ def evaluate(
         MaskbenchError: a model, an option or a folder is wrong. Models are all loaded before the first one runs.
     """
     options = options or EvaluationOptions()
+    faces_dir, masked_dir, out = Path(faces_dir), None if masked_dir is None else Path(masked_dir), Path(out)
     for value, choices, kind in ((options.align, ALIGN_MODES, "align"), (options.cache, CACHE_POLICIES, "cache")):
         if value not in choices:
             raise MaskbenchError(f'no {kind} mode "{value}"; {nearest(value, choices)}')

@@ -22,7 +22,7 @@ def make() -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--pairs", type=click.Path(path_type=Path), help="LFW's pairs.txt; looked for near FACES when not given.")
 @click.option(
-    "--pairs-per-fold", type=click.IntRange(1), help="Only the first N mated and N non-mated pairs of each fold."
+    "--pairs-per-fold", type=click.IntRange(1), help="Only the first N mated, N non-mated pairs of each fold."
 )
 def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) -> None:
     """LFW's pairs in the conditions UMR-UMP, UMR-MP (only the probe masked) and MR-MP, 10 folds."""
@@ -36,7 +36,7 @@ def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) 
 @make.command(epilog="Example:\n\n  maskbench protocol make folders people/ people-masked/ --pairs 2000")
 @click.argument("faces", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--pairs", default=6000, show_default=True, type=click.IntRange(2), help="Pairs to draw, half of them mated.")
+@click.option("--pairs", default=6000, show_default=True, type=click.IntRange(2), help="Pairs to draw, half mated.")
 @click.option("--seed", default=0, show_default=True)
 def folders(faces: Path, out: Path, pairs: int, seed: int) -> None:
     """Pairs drawn from any set with one folder per subject, in the conditions and subject-disjoint folds of LFW's."""

@@ -49,7 +49,7 @@ class Summary:
 
 
 def synthesize(
-    faces_dir: Path, out_dir: Path, config: SynthesisConfig, workers: int = 1, resume: bool = False,
+    faces_dir: Path | str, out_dir: Path | str, config: SynthesisConfig, workers: int = 1, resume: bool = False,
     cache: Path | None = None, only: Collection[str] | None = None,
 ) -> Summary:  # fmt: skip
     """Mask every image below ``faces_dir`` into the same relative path below ``out_dir``.
@@ -64,7 +64,7 @@ def synthesize(
         MaskbenchError: no inputs, a folder that cannot be written, an output folder that holds something else, or a
             run to resume whose configuration differs.
     """
-    started = time.monotonic()
+    started, faces_dir, out_dir = time.monotonic(), Path(faces_dir), Path(out_dir)
     if config.faces not in FACE_POLICIES:
         raise MaskbenchError(f'no face policy "{config.faces}"; {nearest(config.faces, FACE_POLICIES)}')
     _separate(faces_dir, out_dir)

@@ -74,7 +74,8 @@ def test_import_and_help_load_nothing_heavy_and_are_fast():
 
 
 @pytest.mark.parametrize(
-    "name", [None, *COMMANDS, "protocol make", "protocol make lfw", "protocol make folders", "protocol check", "models card"]
+    "name",
+    [None, *COMMANDS, "protocol make", "protocol make lfw", "protocol make folders", "protocol check", "models card"],
 )
 def test_every_command_has_help_and_is_documented(name: str | None, call):
     code, text, _ = call(*(name or "").split(), "--help")
