@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +46,32 @@ def test_an_item_that_kills_its_worker_is_named_and_the_others_finish():
 def test_an_exception_ends_the_iteration(workers: int):
     with pytest.raises(ValueError, match="seventy-seven"):
         list(map_items(setup_double, (0,), [1, 77, 2], workers))
+
+
+def setup_report(folder: str):
+    """Leaves a file with its process number, then takes its time."""
+
+    def report(value: int) -> int:
+        (Path(folder) / str(os.getpid())).touch()
+        time.sleep(0.2)
+        return value
+
+    return report
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+    code = "from tests.test_parallel import *; list(map_items(setup_report, (sys.argv[1],), list(range(999)), 2))"
+    root = Path(__file__).resolve().parents[1]
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert len(workers) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 def test_there_is_a_worker():

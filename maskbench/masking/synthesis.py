@@ -89,7 +89,8 @@ def synthesise_file(
         masked, alpha, placements = mask_faces(image, faces, assets, path, config)
         encoded = encode(masked, Path(path).suffix)
     except ImageError as error:
-        return Synthesised(replace(blank, reason=str(error).removeprefix(f"{path}: ").removeprefix(f"{faces_dir}/")))
+        reason = str(error).removeprefix(f"{faces_dir / path}: ").removeprefix(f"{path}: ")  # the row names the file
+        return Synthesised(replace(blank, reason=reason))
     except MaskbenchError:
         raise
     except Exception as error:  # a fault of ours on one picture must not end the run; its traceback is kept

@@ -220,10 +220,26 @@ def test_bad_folders_and_files(crop_folder, tmp_path: Path, call):
     assert_refused(call("protocol", "check", tmp_path / "none"), "none")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_output_folder(crop_folder, tmp_path: Path, call):
+def test_a_read_only_output_folder_and_an_unreadable_picture(crop_folder, tmp_path: Path):
+    """Root may write anywhere, so as root the right to do so is dropped first."""
+    faces = crop_folder(4)
     (tmp_path / "locked").mkdir(mode=0o500)
-    assert_refused(call("synthesize", crop_folder(2), tmp_path / "locked" / "out"), "cannot be used")
+    (faces / "Subject_000" / "Subject_000_0001.png").chmod(0)
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-m", "maskbench", "synthesize", str(faces)]
+    options = ["--landmarks", "aligned", "--workers", "1"]
+
+    def run(out: Path) -> subprocess.CompletedProcess:
+        return subprocess.run([*command, str(out), *options], capture_output=True, text=True)
+
+    for out in (tmp_path / "locked", tmp_path / "locked" / "out"):
+        refused = run(out)
+        assert refused.returncode == 2 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+        assert "Permission denied" in refused.stderr
+    assert run(tmp_path / "out").returncode == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "manifest.csv").open(encoding="utf-8")))
+    assert [row["status"] for row in rows] == ["failed", "masked", "masked", "masked"]
+    assert "Permission denied" in rows[0]["reason"]
 
 
 def test_hostile_pictures_become_rows(crop_folder, tmp_path: Path, call, mannequin):
