@@ -11,17 +11,18 @@ import cv2
 import numpy as np
 
 from maskbench.errors import MaskbenchError
+from maskbench.landmarks.base import FIVE_POINTS, MESH_POINTS, five_point_rows
 from maskbench.registry import nearest
 from maskbench.types import Landmarks
 
 # Landmark indices whose mean is each of the five points: left eye, right eye, nose, left and right mouth corner,
-# "left" as seen in the image. The FaceMesh eyes are the mean of both corners and both lids.
+# "left" as seen in the image.
 _FIVE_OF: dict[str, tuple[tuple[int, ...], ...]] = {
-    "mesh468": ((33, 133, 159, 145), (362, 263, 386, 374), (1,), (61,), (291,)),
+    "mesh468": FIVE_POINTS,
     "68pt": (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
     "5pt": ((0,), (1,), (2,), (3,), (4,)),
 }
-_POINTS_NEEDED = {"mesh468": 468, "68pt": 68, "5pt": 5}
+_POINTS_NEEDED = {"mesh468": MESH_POINTS, "68pt": 68, "5pt": 5}
 # cv2.warpAffine places samples on a grid of 1/32 pixel; a shift far below that changes nothing but costs a copy.
 _STILL = 1e-3
 
@@ -87,7 +88,7 @@ def five_points(landmarks: Landmarks) -> np.ndarray:
     needed = _POINTS_NEEDED[landmarks.scheme]
     if points.ndim != 2 or len(points) < needed or points.shape[1] < 2:
         raise MaskbenchError(f'landmarks "{landmarks.scheme}" need ({needed}, 2) points, not {points.shape}')
-    return np.stack([points[list(indices), :2].mean(axis=0) for indices in _FIVE_OF[landmarks.scheme]])
+    return five_point_rows(points[:, :2], _FIVE_OF[landmarks.scheme])
 
 
 def estimate_similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,55 +21,78 @@ from maskbench.inventory import Inventory, Item
 from maskbench.landmarks.aligned import CROP_SIZE
 from maskbench.landmarks.batch import find_five_points
 from maskbench.progress import track
-from maskbench.recognizers.base import checked_embed, spec_digest
+from maskbench.recognizers.base import checked_embed, network_digest, spec_digest
+from maskbench.scoring import UNREADABLE
 from maskbench.types import EmbeddingSet, Recognizer, Status
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 CACHE_POLICIES = ("missing", "always", "never")
 ALIGN_MODES = ("auto", "detect", "source")
 BATCH = 64
 SHARD = 16  # batches between writes of the cache: what an interruption can cost
 
+NO_ORIGINAL = "no unmasked original to take landmarks from"
+
 Key = tuple[str, str]  # (sample id, condition)
 
 
-def alignment_points(
-    inventory: Inventory, mode: str, workers: int, cache: Path | None
-) -> tuple[str, dict[Key, np.ndarray | str]]:
-    """Decide how faces are aligned, and find five points for every picture.
+def alignment_mode(inventory: Inventory, mode: str) -> str:
+    """What an alignment mode stands for with these pictures: "detect" or "source".
 
     Args:
         mode: "detect": points found on each picture itself, masked or not. "source": the points of the unmasked
             original serve for its masked copy too. "auto": "source" when every picture is an aligned 112x112 crop
-            (its points are then the template's), else "detect".
+            (its points are then the template's), else "detect". Unreadable pictures have no say in it.
+    """
+    return "source" if mode == "source" or (mode == "auto" and _are_crops(inventory)) else "detect"
+
+
+def _are_crops(inventory: Inventory) -> bool:
+    return {item.size for item in inventory.items if item.size} == {(CROP_SIZE, CROP_SIZE)}
+
+
+def alignment_points(
+    inventory: Inventory, mode: str, workers: int, cache: Path | None, refresh: bool = False
+) -> tuple[str, dict[Key, np.ndarray | str]]:
+    """Decide how faces are aligned, and find five points for every picture.
+
+    Args:
+        mode: as for ``alignment_mode``.
+        refresh: detect anew, whatever the landmark cache holds, and replace it.
 
     Returns:
         The mode that was used, and (5, 2) float64 points or a reason for each (sample id, condition).
+
+    Raises:
+        ProtocolError: an unmasked original is wanted and missing, or is not the protocol's.
     """
-    found = [item for item in inventory.items if item.path]
-    crops = all(item.size == (CROP_SIZE, CROP_SIZE) for item in found)
-    if mode == "source" or (mode == "auto" and crops):
-        if crops:
-            template = TEMPLATES["arcface112"].points
-            return "source", {(item.sample_id, item.condition): template for item in found}
-        originals = {item.sample_id: item.path for item in found if item.condition == "unmasked" and item.path}
-        points = find_five_points(list(originals.values()), "auto", workers, cache)
-        reason = "no unmasked original to take landmarks from"
-        return "source", {
-            (item.sample_id, item.condition): points[originals[item.sample_id]]
-            if item.sample_id in originals
-            else reason
-            for item in found
-        }
-    points = find_five_points([item.path for item in found if item.path], "auto", workers, cache)
-    return "detect", {(item.sample_id, item.condition): points[item.path] for item in found if item.path}
+    mode, found = alignment_mode(inventory, mode), [item for item in inventory.items if item.path]
+    if mode == "source" and _are_crops(inventory):
+        template = TEMPLATES["arcface112"].points
+        return mode, {(item.sample_id, item.condition): template for item in found}
+    originals = inventory.originals() if mode == "source" else {}
+    where = {
+        (item.sample_id, item.condition): originals[item.sample_id] if mode == "source" else item.path
+        for item in found
+    }
+    paths = [path for path in where.values() if path]
+    points = find_five_points(paths, "auto", workers, cache, inventory.face_policy, refresh)
+    return mode, {key: points[path] if path else NO_ORIGINAL for key, path in where.items()}
 
 
 class EmbeddingCache:
-    """Templates on disk: a folder of ``.npz`` shards per recognizer, keyed by picture and alignment digests."""
+    """Templates on disk: a folder of ``.npz`` shards per network, keyed by picture and alignment digests.
+
+    Shards are numbered in the order of writing; where two hold the same key, the later one counts.
+
+    Args:
+        root: the cache folder; None means no cache.
+        policy: "missing" answers with what is there, "always" with nothing, so that everything is computed anew and
+            replaces what is there, and "never" neither reads nor writes.
+    """
 
     def __init__(self, root: Path | None, recognizer: Recognizer, policy: str = "missing") -> None:
-        digest = spec_digest(recognizer.spec)
+        digest = network_digest(recognizer)
         self._folder = root / "embeddings" / f"v{CACHE_FORMAT}-{digest[:32]}" if root and policy != "never" else None
         self._known: dict[str, np.ndarray] = {}
         self._fresh: dict[str, np.ndarray] = {}
@@ -79,11 +102,7 @@ class EmbeddingCache:
     def _read(self, size: int) -> None:
         assert self._folder
         for path in sorted(self._folder.glob("*.npz")):
-            try:
-                with np.load(path, allow_pickle=False) as stored:
-                    keys, vectors = stored["keys"], stored["vectors"]
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-                continue  # a damaged shard costs its embeddings, which are computed again
+            keys, vectors = _read_shard(path)
             if vectors.dtype == np.float32 and vectors.shape == (len(keys), size):
                 self._known |= dict(zip(keys.tolist(), vectors, strict=True))
 
@@ -100,13 +119,28 @@ class EmbeddingCache:
         if not self._fresh or not self._folder:
             return
         keys, vectors = np.array(list(self._fresh)), np.stack(list(self._fresh.values()))
+        written = [int(path.name[:8]) for path in self._folder.glob("[0-9]" * 8 + "-*.npz")]
+        name = f"{max(written, default=0) + 1:08d}-{config_sha256(keys.tolist())[:16]}.npz"
         try:
-            with atomic_write(self._folder / f"{config_sha256(keys.tolist())[:32]}.npz") as stream:
-                np.savez(stream, keys=keys, vectors=vectors)
+            with atomic_write(self._folder / name) as stream:
+                np.savez(stream, keys=keys, vectors=vectors, sha256=np.array(array_sha256(keys, vectors)))
         except MaskbenchError:
             pass
         self._known |= self._fresh
         self._fresh = {}
+
+
+def _read_shard(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Keys (N,) and templates (N, D) of a shard; none of a damaged one, whose templates are then computed again."""
+    nothing = np.empty(0, str), np.empty((0, 0), np.float32)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's remarks about a damaged header
+            with np.load(path, allow_pickle=False) as stored:
+                keys, vectors, digest = (stored[name] for name in ("keys", "vectors", "sha256"))
+        return (keys, vectors) if str(digest) == array_sha256(keys, vectors) else nothing
+    except UNREADABLE:
+        return nothing
 
 
 @dataclass(frozen=True)
@@ -125,6 +159,7 @@ def embed_inventory(
 ) -> EmbeddingSet:  # fmt: skip
     """Templates of every item; items without picture, face or template keep their row with a reason."""
     spec, items = recognizer.spec, inventory.items
+    template = template_at(spec.template, spec.input_size)
     vectors = np.full((len(items), spec.embedding_size), np.nan, np.float32)
     status = np.full(len(items), Status.FAILED, np.int8)
     reasons = [item.reason for item in items]
@@ -134,14 +169,14 @@ def embed_inventory(
         if isinstance(where, str):
             reasons[row] = where
             continue
-        key = f"{item.sha256}:{array_sha256(np.round(where, 3))[:32]}"
+        key = f"{item.sha256}:{array_sha256(np.round(where, 3), template.points, np.array(template.size))[:32]}"
         stored = cache.get(key)
         if stored is None:
             pending.append((row, key))
         else:
             vectors[row], status[row] = stored, Status.OK
 
-    prepare = _preparer(items, points, template_at(spec.template, spec.input_size))
+    prepare = _preparer(items, points, template)
     work = _batches(pending, prepare, spec.input_size, batch, threads)
     for count, ready in enumerate(track(work, -(-len(pending) // batch), f"{spec.name}, batches")):
         for row, reason in ready.failures:
@@ -155,9 +190,9 @@ def embed_inventory(
         if count % SHARD == SHARD - 1:
             cache.flush()
     cache.flush()
-    digest = config_sha256([[item.sample_id, item.condition, item.sha256] for item in items])
     ids, conditions = np.array([i.sample_id for i in items]), np.array([i.condition for i in items])
-    return EmbeddingSet(ids, conditions, vectors, status, np.array(reasons), spec_digest(spec), digest)
+    digests = spec_digest(spec), inventory.samples_digest
+    return EmbeddingSet(ids, conditions, vectors, status, np.array(reasons), *digests)
 
 
 def _preparer(

@@ -10,15 +10,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from maskbench import __version__
-from maskbench.embed import ALIGN_MODES, CACHE_POLICIES, EmbeddingCache, alignment_points, embed_inventory
+from maskbench.embed import (
+    ALIGN_MODES,
+    CACHE_POLICIES,
+    EmbeddingCache,
+    alignment_mode,
+    alignment_points,
+    embed_inventory,
+)
 from maskbench.errors import MaskbenchError
-from maskbench.inventory import take_inventory
+from maskbench.inventory import Inventory, take_inventory
 from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
 from maskbench.protocols import protocol_counts
 from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.registry import nearest
-from maskbench.results import SCHEMA_VERSION, result_dir, save_run
+from maskbench.results import SCHEMA_VERSION, refuse_other_result, result_dir, save_run
 from maskbench.scoring import score_pairs
 from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result
 
@@ -29,9 +36,9 @@ class EvaluationOptions:
 
     Attributes:
         device: "auto", "cpu" or "cuda"; engine: "onnxruntime" or "torch".
-        align: "auto", "detect" or "source", see ``embed.alignment_points``.
-        cache: "missing" computes what the cache lacks, "always" computes everything anew and stores it, "never"
-            neither reads nor writes.
+        align: "auto", "detect" or "source", see ``embed.alignment_mode``.
+        cache: of landmarks and embeddings. "missing" computes what the cache lacks, "always" computes everything anew
+            and replaces what the cache holds of it, "never" neither reads nor writes.
         threshold: a decision threshold of the user's own, reported beside the others.
         allow_missing: count missing pictures as failures to extract.
     """
@@ -52,6 +59,8 @@ def evaluate(
 ) -> list[Path]:  # fmt: skip
     """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz}``.
 
+    A result of the same comparison (``results.comparison_key``) that lies there is replaced.
+
     Args:
         models: registered names, or "onnx:PATH".
         masked_dir: without it only the conditions that need no mask are run.
@@ -61,6 +70,7 @@ def evaluate(
 
     Raises:
         MaskbenchError: a model, an option or a folder is wrong. Models are all loaded before the first one runs.
+        ResultError: ``out`` holds a result of one of the models on another masked set, alignment or pictures.
     """
     options = options or EvaluationOptions()
     faces_dir, masked_dir, out = Path(faces_dir), None if masked_dir is None else Path(masked_dir), Path(out)
@@ -73,24 +83,28 @@ def evaluate(
         if folders.count(folder) > 1:
             raise MaskbenchError(f"{folder}: two of the models have this name; rename one in its card")
     inventory = take_inventory(protocol, faces_dir, masked_dir, options.allow_missing)
+    mode = alignment_mode(inventory, options.align)
+    key = protocol.name, protocol.digest, inventory.masked_digest, mode, inventory.samples_digest
+    for folder in folders:
+        refuse_other_result(folder, key)
     workers = options.workers or default_workers()
     root = None if options.cache == "never" else cache_root
-    mode, points = alignment_points(inventory, options.align, workers, root)
+    _, points = alignment_points(inventory, mode, workers, root, options.cache == "always")
     for recognizer, folder in zip(recognizers, folders, strict=True):
         cache = EmbeddingCache(cache_root, recognizer, options.cache)
         embeddings = embed_inventory(recognizer, inventory, points, cache)
         scores = score_pairs(protocol, embeddings, recognizer.spec.comparator)
         parts = summarise_protocol(protocol, scores, embeddings, options.threshold)
-        result = _result(protocol, recognizer, embeddings, mode, inventory.masked_digest, parts, options)
+        result = _result(recognizer, inventory, embeddings, mode, parts, options)
         save_run(folder, result, scores, protocol.pairs)
     return folders
 
 
 def _result(
-    protocol: Protocol, recognizer: Recognizer, embeddings: EmbeddingSet, align: str, masked_digest: str,
+    recognizer: Recognizer, inventory: Inventory, embeddings: EmbeddingSet, align: str,
     parts: tuple[Mapping, Mapping, Mapping, Mapping], options: EvaluationOptions,
 ) -> Result:  # fmt: skip
-    metrics, counts, thresholds, intervals = parts
+    protocol, (metrics, counts, thresholds, intervals) = inventory.protocol, parts
     head = {"name": protocol.name, "version": protocol.version, "digest": protocol.digest}
     return Result(
         schema_version=SCHEMA_VERSION,
@@ -103,10 +117,10 @@ def _result(
         counts=counts,
         thresholds=thresholds,
         intervals=intervals,
-        environment=environment(recognizer, options),
+        environment=environment(recognizer, options, inventory),
         digests={
             "protocol": protocol.digest,
-            "manifest": masked_digest,
+            "manifest": inventory.masked_digest,
             "recognizer": spec_digest(recognizer.spec),
             "samples": embeddings.samples_digest,
             "weights": recognizer.spec.weights_sha256,
@@ -115,13 +129,14 @@ def _result(
     )
 
 
-def environment(recognizer: Recognizer, options: EvaluationOptions) -> dict[str, str]:
-    """Versions, platform and what really ran the network."""
+def environment(recognizer: Recognizer, options: EvaluationOptions, inventory: Inventory) -> dict[str, str]:
+    """Versions, platform, what really ran the network, which face counts, and how many pictures are missing."""
     found = {"maskbench": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in ("numpy", "opencv-contrib-python", "onnxruntime", "onnxruntime-gpu", "torch", "mediapipe"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {**found, "device_asked": options.device, "engine": recognizer.spec.engine}
+    pictures = {"face_policy": inventory.face_policy, "missing_pictures": str(inventory.missing)}
+    return {**found, "device_asked": options.device, "engine": recognizer.spec.engine, **pictures}
 

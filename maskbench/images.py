@@ -18,6 +18,7 @@ from maskbench.files import write_bytes
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 30_000  # OpenCV and MediaPipe address pixels with 16 bits
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
 GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
@@ -56,14 +57,15 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
         (H, W, 3) uint8 RGB, C-contiguous.
 
     Raises:
-        ImageError: not an image, truncated, or more than ``MAX_PIXELS`` pixels.
+        ImageError: not an image, truncated, or more than ``MAX_PIXELS`` pixels or ``MAX_SIDE`` on a side.
     """
     size = declared_size(data)
     if size is None:
         raise ImageError(f"{name}: not a readable JPEG, PNG, BMP, WebP or PGM image; convert or remove it")
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name}: {width}x{height} pixels exceed the limit of {MAX_PIXELS:,}; reduce the picture")
+    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
+        limit = f"{MAX_PIXELS:,} or {MAX_SIDE:,} a side"
+        raise ImageError(f"{name}: {width}x{height} pixels exceed the limit of {limit}; reduce the picture")
     if _truncated(data):
         raise ImageError(f"{name}: the file is truncated; fetch it again")
     try:

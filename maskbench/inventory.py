@@ -9,8 +9,10 @@ from pathlib import Path
 from maskbench import manifest
 from maskbench.digest import bytes_sha256, config_sha256
 from maskbench.errors import ImageError, ProtocolError
-from maskbench.files import inside
+from maskbench.files import inside, read_json
 from maskbench.images import declared_size, read_bytes
+from maskbench.masking.engine import CONFIG, JOURNAL
+from maskbench.masking.synthesis import FACE_POLICIES
 from maskbench.types import ManifestRow, Protocol
 
 
@@ -22,6 +24,7 @@ class Item:
         path: the file, or None when there is none; ``reason`` then says why.
         sha256: of the file's bytes.
         size: (width, height) that the header declares, or None when it is no image.
+        missing: whether there should be a file and is none.
     """
 
     sample_id: str
@@ -30,14 +33,54 @@ class Item:
     sha256: str = ""
     size: tuple[int, int] | None = None
     reason: str = ""
+    missing: bool = False
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """Every (sample, condition) that a protocol compares, sorted, and the digest of the masked set (or "")."""
+    """The pictures of a protocol.
+
+    Attributes:
+        items: every (sample, condition) that the protocol compares, sorted.
+        masked_digest: of the masked set, "" without one.
+        face_policy: "largest" or "central": which face of a picture wears the mask.
+        protocol, faces_dir, allow_missing: what ``take_inventory`` was given.
+    """
 
     items: list[Item]
     masked_digest: str
+    face_policy: str
+    protocol: Protocol
+    faces_dir: Path
+    allow_missing: bool
+
+    @property
+    def samples_digest(self) -> str:
+        """The SHA-256 over which pictures are used: the file of every (sample, condition), "" where there is none."""
+        return config_sha256([[item.sample_id, item.condition, item.sha256] for item in self.items])
+
+    @property
+    def missing(self) -> int:
+        """How many pictures are missing and counted as failures."""
+        return sum(item.missing for item in self.items)
+
+    def originals(self) -> dict[str, Path | None]:
+        """The unmasked original of every sample, also of those that the protocol compares masked only.
+
+        Raises:
+            ProtocolError: an original is missing, or is not the picture that the protocol describes.
+        """
+        known = {item.sample_id: item for item in self.items if item.condition == "unmasked"}
+        others = sorted({item.sample_id for item in self.items} - set(known))
+        looked_up = {sample_id: _unmasked(self.protocol, sample_id, self.faces_dir) for sample_id in others}
+        missing = [item for item in looked_up.values() if item.missing]
+        if missing and not self.allow_missing:
+            raise ProtocolError(
+                f"{len(missing)} of {len(others)} unmasked originals are missing, first "
+                f"{missing[0].reason.removeprefix('missing: ')}; check the folder, or align on the masked pictures "
+                "themselves (--align detect)"
+            )
+        return {sample_id: item.path for sample_id, item in (known | looked_up).items()}
 
 
 def take_inventory(
@@ -52,11 +95,13 @@ def take_inventory(
         allow_missing: count samples without a file as failures to extract instead of stopping.
 
     Raises:
-        ProtocolError: files are missing, or are not the ones that the protocol or the manifest describes.
+        ProtocolError: files are missing, or are not the ones that the protocol or the manifest describes, or the
+            masked folder is that of an unfinished run.
     """
     for folder in filter(None, (faces_dir, masked_dir)):
         if not Path(folder).is_dir():
             raise ProtocolError(f"{folder}: no such folder; give the folder of the pictures")
+    _refuse_unfinished(masked_dir)
     rows = _manifest_rows(masked_dir)
     items: list[Item] = []
     for sample_id, condition in sorted(_keys(protocol)):
@@ -64,14 +109,15 @@ def take_inventory(
             items.append(_unmasked(protocol, sample_id, faces_dir))
         elif masked_dir is not None:
             items.append(_masked(protocol, sample_id, masked_dir, rows))
-    missing = [item for item in items if item.path is None and item.reason.startswith("missing")]
+    missing = [item for item in items if item.missing]
     if missing and not allow_missing:
         raise ProtocolError(
             f"{len(missing)} of {len(items)} pictures of protocol {protocol.name} are missing, first "
             f"{missing[0].reason.removeprefix('missing: ')}; check the folders, or use --allow-missing to count them "
             "as failures"
         )
-    return Inventory(items, _masked_digest(masked_dir, items))
+    digest, policy = _masked_digest(masked_dir, items), _face_policy(masked_dir)
+    return Inventory(items, digest, policy, protocol, faces_dir, allow_missing)
 
 
 def _keys(protocol: Protocol) -> set[tuple[str, str]]:
@@ -97,6 +143,11 @@ def _masked(protocol: Protocol, sample_id: str, masked_dir: Path, rows: dict[str
     if row and row.status != "masked":
         return Item(sample_id, "masked", None, reason=f"masking {row.status}: {row.reason}")
     item = _look(sample_id, "masked", inside(masked_dir, sample.path))
+    if rows is not None and row is None and not item.missing:
+        raise ProtocolError(
+            f"{masked_dir / manifest.NAME}: has no row for {sample.path}; mask the protocol's faces with "
+            "maskbench synthesize --resume"
+        )
     if row and item.sha256 and item.sha256 != row.output_sha256:
         raise ProtocolError(f"{item.path}: changed since {masked_dir / manifest.NAME} was written; synthesize again")
     if row and sample.sha256 and row.source_sha256 != sample.sha256:
@@ -109,12 +160,33 @@ def _masked(protocol: Protocol, sample_id: str, masked_dir: Path, rows: dict[str
 
 def _look(sample_id: str, condition: str, path: Path) -> Item:
     if not path.is_file():
-        return Item(sample_id, condition, None, reason=f"missing: {path}")
+        return Item(sample_id, condition, None, reason=f"missing: {path}", missing=True)
     try:
         data = read_bytes(path)
     except ImageError as error:
         return Item(sample_id, condition, None, reason=str(error))
     return Item(sample_id, condition, path, bytes_sha256(data), declared_size(data))
+
+
+def _refuse_unfinished(masked_dir: Path | None) -> None:
+    """Raise for the folder of a synthesis run that was stopped, or is still going on: its pictures may change."""
+    if masked_dir is None:
+        return
+    begun = (masked_dir / CONFIG).is_file() and not (masked_dir / manifest.NAME).is_file()
+    if begun or (masked_dir / JOURNAL).is_file():
+        raise ProtocolError(f"{masked_dir}: is an unfinished run; finish it with maskbench synthesize --resume")
+
+
+def _face_policy(masked_dir: Path | None) -> str:
+    """The face that the masked set put the mask on; of a set that masked all faces, the largest."""
+    path = masked_dir and masked_dir / CONFIG
+    if not path or not path.is_file():
+        return "largest"
+    found = read_json(path)
+    policy = found.get("faces", "largest") if isinstance(found, dict) else found
+    if policy not in FACE_POLICIES:
+        raise ProtocolError(f"{path}: has no known face policy ({str(policy)[:40]}); synthesize again")
+    return "largest" if policy == "all" else policy
 
 
 def _manifest_rows(masked_dir: Path | None) -> dict[str, ManifestRow] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from maskbench.files import write_text
 from maskbench.metrics.conditions import LABELS
-from maskbench.results import to_json
+from maskbench.results import Key, comparison_key, to_json, value_at
 from maskbench.tables import csv_text
 from maskbench.types import Result
 
@@ -28,6 +29,8 @@ TRAILING = (
     "licence",
     "protocol_digest",
     "manifest_digest",
+    "samples_digest",
+    "missing_pictures",
     "maskbench_version",
 )
 # Column to the place of its value in the metrics of a condition. "transferred" thresholds are fixed on the protocol's
@@ -53,7 +56,7 @@ _ALWAYS = ("UMR-UMP", "UMR-MP", "MR-MP")  # the fourth condition has columns onl
 
 @dataclass(frozen=True)
 class Table:
-    """Results that may be compared: one protocol, one masked set, one way of alignment.
+    """Results that may be compared: one protocol, one masked set, one way of alignment, the same pictures.
 
     Attributes:
         columns: names, in a fixed order.
@@ -64,6 +67,7 @@ class Table:
     protocol_digest: str
     manifest_digest: str
     align: str
+    samples_digest: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
@@ -71,31 +75,22 @@ class Table:
 def make_leaderboard(results: Iterable[Result]) -> list[Table]:
     """Group results into tables and rank each.
 
-    Results share a table only if the digests of protocol and masked set, and the alignment, are equal. Rows are
+    Results share a table only if the digests of protocol, masked set and pictures, and the alignment, are equal: a
+    run with missing pictures does not stand beside one that had them all (``results.comparison_key``). Rows are
     ranked by FNMR including failures in UMR-MP at that condition's own threshold of FMR <= 1 % (strict), lowest first;
     equal figures share a rank ("1, 1, 3"), and a row without the figure has no rank and comes last. Rows whose mask
     source is privileged (``PRIVILEGED``) have no rank either and follow the ranked ones. The order of ``results`` does
     not matter.
     """
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+    groups: dict[Key, list[Result]] = {}
     for result in results:
         groups.setdefault(comparison_key(result), []).append(result)
     return [_table(key, groups[key]) for key in sorted(groups)]
 
 
-def comparison_key(result: Result) -> tuple[str, str, str, str]:
-    """What two results must have in common to be compared: protocol name and digest, masked set's digest, alignment."""
-    return (
-        str(result.protocol.get("name", "")),
-        str(result.protocol.get("digest", "")),
-        str(result.digests.get("manifest", "")),
-        result.align,
-    )
-
-
-def _table(key: tuple[str, str, str, str], results: Sequence[Result]) -> Table:
+def _table(key: Key, results: Sequence[Result]) -> Table:
     ordered = sorted(results, key=_order)
-    ranked = [_figure(result, RANKED_BY) for result in ordered if _is_ranked(result)]
+    ranked = [value_at(result, *RANKED_BY) for result in ordered if _is_ranked(result)]
     conditions = [name for name in LABELS if name in _ALWAYS or any(name in result.metrics for result in ordered)]
     columns = (*LEADING, *(f"{name}.{figure}" for name in conditions for figure in FIGURES), *TRAILING)
     rows = tuple(_row(result, ranked, conditions) for result in ordered)
@@ -103,33 +98,26 @@ def _table(key: tuple[str, str, str, str], results: Sequence[Result]) -> Table:
 
 
 def _is_ranked(result: Result) -> bool:
-    return _figure(result, RANKED_BY) is not None and result.mask_source not in PRIVILEGED
+    return value_at(result, *RANKED_BY) is not None and result.mask_source not in PRIVILEGED
 
 
 def _order(result: Result) -> tuple[Any, ...]:
-    figure = _figure(result, RANKED_BY)
+    error = value_at(result, *RANKED_BY)
     name = str(result.recognizer.get("name", ""))
     # The whole content comes last, so that two runs of one recognizer keep their order too.
     rest = (name, result.completion, result.mask_source, json.dumps(to_json(result), sort_keys=True))
-    return (not _is_ranked(result), figure is None, 0.0 if figure is None else figure, *rest)
+    return (not _is_ranked(result), error is None, 0.0 if error is None else error, *rest)
 
 
 def _row(result: Result, ranked: Sequence[float], conditions: Sequence[str]) -> tuple[Any, ...]:
-    rank = 1 + sum(figure < _figure(result, RANKED_BY) for figure in ranked) if _is_ranked(result) else None
-    name, digest, manifest, align = comparison_key(result)
+    rank = 1 + sum(other < value_at(result, *RANKED_BY) for other in ranked) if _is_ranked(result) else None
+    name, digest, manifest, align, samples = comparison_key(result)
     leading = (rank, result.recognizer.get("name"), result.completion, result.mask_source, align, name)
-    figures = (_figure(result, (condition, *place)) for condition in conditions for place in FIGURES.values())
+    figures = (value_at(result, condition, *place) for condition in conditions for place in FIGURES.values())
     spec = [result.recognizer.get(key) for key in ("parameters", "embedding_size", "weights_sha256", "engine")]
     data, licence = _training_data(result.recognizer), result.recognizer.get("licence")
-    return (*leading, *figures, *spec, data, licence, digest, manifest, result.environment.get("maskbench"))
-
-
-def _figure(result: Result, place: Sequence[str]) -> Any:
-    """The value at a place in the metrics, or None where any step is missing."""
-    value: Any = result.metrics
-    for key in place:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return None if isinstance(value, Mapping) else value
+    notes = (result.environment.get(key) for key in ("missing_pictures", "maskbench"))
+    return (*leading, *figures, *spec, data, licence, digest, manifest, samples, *notes)
 
 
 def _training_data(recognizer: Mapping[str, Any]) -> str:
@@ -143,28 +131,39 @@ def _training_data(recognizer: Mapping[str, Any]) -> str:
 def write_csv(tables: Sequence[Table], path: Path) -> list[Path]:
     """Write the tables as CSV and return the files: ``path`` itself for one table (or none: no rows at all), and
     ``STEM.PROTOCOL.MANIFEST.csv`` beside it for each of several, MANIFEST being the first 8 digits of the masked
-    set's digest. Where that is not enough to tell two apart, the alignment and 8 digits of the protocol's follow.
+    set's digest. Where that is not enough to tell two apart, the alignment and 8 digits of the protocol's follow, then
+    8 digits of the pictures'. Other files, those of an earlier call among them, stay as they are.
 
     Raises:
         MaskbenchError: a file cannot be written.
     """
-    keys = [(table.protocol, table.protocol_digest, table.manifest_digest, table.align) for table in tables]
-    targets = file_for_each(keys, Path(path))
+    targets = file_for_each([_key(table) for table in tables], Path(path))
     contents = [(table.columns, table.rows) for table in tables] or [((*LEADING, *TRAILING), ())]
     for target, (columns, rows) in zip(targets, contents, strict=True):
         write_text(target, csv_text(columns, ([_cell(value) for value in row] for row in rows)))
     return targets
 
 
-def file_for_each(keys: Sequence[tuple[str, str, str, str]], path: Path) -> list[Path]:
+def _key(table: Table) -> Key:
+    return table.protocol, table.protocol_digest, table.manifest_digest, table.align, table.samples_digest
+
+
+def file_for_each(keys: Sequence[Key], path: Path) -> list[Path]:
     """One file for each group of comparable results: ``path`` itself for one group or none, else
     ``STEM.PROTOCOL.MANIFEST.SUFFIX`` beside it, as ``write_csv`` says. ``keys`` are those of ``comparison_key``."""
     if len(keys) <= 1:
         return [path]
-    short = [f"{protocol}.{manifest[:8] or 'unmasked'}" for protocol, _, manifest, _ in keys]
-    long = [f"{name}.{key[3]}.{key[1][:8]}" for name, key in zip(short, keys, strict=True)]
-    chosen = [name if short.count(name) == 1 else longer for name, longer in zip(short, long, strict=True)]
-    return [path.with_name(f"{path.stem}.{re.sub(r'[^A-Za-z0-9._-]', '-', name)}{path.suffix}") for name in chosen]
+    names = [_file_names(key) for key in keys]
+    uses = Counter(name for longer in names for name in longer)
+    chosen = [next((name for name in longer if uses[name] == 1), longer[-1]) for longer in names]
+    return [path.with_name(f"{path.stem}.{name}{path.suffix}") for name in chosen]
+
+
+def _file_names(key: Key) -> list[str]:
+    """Names for the file of a group, each longer than the one before and made of letters, digits, ".", "_" and "-"."""
+    protocol, digest, manifest, align, samples = key
+    parts = [f"{protocol}.{manifest[:8] or 'unmasked'}", f".{align}.{digest[:8]}", f".{samples[:8]}"]
+    return [re.sub(r"[^A-Za-z0-9._-]", "-", "".join(parts[:count])) for count in (1, 2, 3)]
 
 
 def _cell(value: Any) -> str:
@@ -181,20 +180,27 @@ def render_text(tables: Sequence[Table], width: int = 120) -> str:
     stream = io.StringIO()
     # Plain text wherever it is called from: a notebook, or a terminal that asks for colour, changes nothing.
     console = Console(file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False)
+    titles = Counter(map(_title, tables))
     for table in tables:
-        console.print(_rich_table(table))
+        pictures = f", pictures {table.samples_digest[:8]}" if titles[_title(table)] > 1 else ""
+        console.print(_rich_table(table, _title(table) + pictures))
     if not tables:
         stream.write("no results\n")
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _rich_table(table: Table) -> Any:
+def _title(table: Table) -> str:
+    masked = table.manifest_digest[:8] or "none"
+    lost = {row[table.columns.index("missing_pictures")] for row in table.rows} - {None, "", "0"}
+    missing = f", {min(lost)} pictures missing" if lost else ""
+    return f"{table.protocol} ({table.protocol_digest[:8]}), masked set {masked}, align {table.align}{missing}"
+
+
+def _rich_table(table: Table, title: str) -> Any:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    masked = table.manifest_digest[:8] or "none"
-    title = f"{table.protocol} ({table.protocol_digest[:8]}), masked set {masked}, align {table.align}"
     caption = "Percent; FNMR at FMR <= 1 %, failures included (* fewer than 30 false matches), ranked by UMR-MP."
     shown = RichTable(title=Text(title), caption=Text(caption), box=box.SIMPLE_HEAD, pad_edge=False)
     shown.collapse_padding = True

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,12 +25,13 @@ def to_csv(rows: Iterable[ManifestRow]) -> bytes:
     """The manifest's bytes: UTF-8, ``\\n`` line ends, rows sorted by source. File names that are not UTF-8 keep
     their bytes."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves "\r" bare
+    plain.writerow(COLUMNS)
     for row in sorted(rows, key=lambda row: row.source):
         values = asdict(row)
         values["covered_fraction"] = "" if math.isnan(row.covered_fraction) else f"{row.covered_fraction:.4f}"
-        writer.writerow(values[name] for name in COLUMNS)
+        (quoted if "\r" in row.source + row.reason else plain).writerow(values[name] for name in COLUMNS)
     return stream.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -56,7 +57,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     if tuple(next(reader, ())) != COLUMNS:
         raise ManifestError(f"{path}:1: not the columns of a manifest; make it again with maskbench synthesize")
     rows, seen = [], set()
-    for values in reader:
+    for values in _lines(reader, path):
         where = f"{path}:{reader.line_num}"
         if len(values) != len(COLUMNS):
             raise ManifestError(f"{where}: {len(values)} columns, expected {len(COLUMNS)}; make the manifest again")
@@ -67,6 +68,13 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         inside(path.parent, row.source)
         rows.append(row)
     return rows
+
+
+def _lines(reader, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ManifestError(f"{path}:{reader.line_num}: {error}; make the manifest again") from error
 
 
 def _row(values: dict[str, str], where: str) -> ManifestRow:

@@ -12,6 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from maskbench.errors import MaskbenchError
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 CHUNK = 8  # items per message: keeps the cost of messages below a percent, and little is lost by a crash
@@ -30,11 +32,14 @@ def map_items(
 
     Args:
         setup: importable; called once in each process with ``arguments``, returns the function to apply. An exception
-            of that function ends the iteration.
+            of either ends the iteration.
         items: picklable, as are the answers.
 
     Yields:
         (item, answer); the answer is None when the item killed a worker process that it had to itself.
+
+    Raises:
+        MaskbenchError: worker processes cannot start.
     """
     if workers <= 1:
         function = setup(*arguments)
@@ -49,7 +54,7 @@ def map_items(
 
 def _run(setup, arguments, queue: deque, workers: int, suspects: list) -> Iterator[tuple[Any, Any]]:
     """Empty the queue through one pool. If a worker dies, what was in flight goes to ``suspects``."""
-    pool = _executor(setup, arguments, workers)
+    pool, ready = _executor(setup, arguments, workers)
     flying: dict[Future, Sequence] = {}
     try:
         while queue or flying:
@@ -60,6 +65,7 @@ def _run(setup, arguments, queue: deque, workers: int, suspects: list) -> Iterat
                 answers = future.result()
                 yield from zip(flying.pop(future), answers, strict=True)
     except BrokenProcessPool:
+        _check_started(ready)
         suspects += [item for chunk in flying.values() for item in chunk]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -69,10 +75,12 @@ def _run_one_by_one(setup, arguments, suspects: list) -> Iterator[tuple[Any, Any
     """One worker, one item in flight: whichever breaks the pool is the culprit."""
     pool = None
     for item in suspects:
-        pool = pool or _executor(setup, arguments, 1)
+        if pool is None:
+            pool, ready = _executor(setup, arguments, 1)
         try:
             answer = pool.submit(_apply, [item]).result()[0]
         except BrokenProcessPool:
+            _check_started(ready)
             pool.shutdown()
             pool, answer = None, None
         yield item, answer
@@ -80,20 +88,34 @@ def _run_one_by_one(setup, arguments, suspects: list) -> Iterator[tuple[Any, Any
         pool.shutdown()
 
 
-def _executor(setup, arguments, workers: int) -> ProcessPoolExecutor:
+def _executor(setup, arguments, workers: int) -> tuple[ProcessPoolExecutor, Future]:
+    """A pool, and a future that is done well once a worker has started."""
     # Not fork: a forked child would inherit the locks of threads that it does not have.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_initialise, initargs=(setup, arguments))
+    pool = ProcessPoolExecutor(workers, context, initializer=_initialise, initargs=(setup, arguments))
+    return pool, pool.submit(_apply, [])
+
+
+def _check_started(ready: Future) -> None:
+    """Tell an item that kills workers from workers that never lived, which would blame every item."""
+    if not ready.done() or isinstance(ready.exception(), BrokenProcessPool):
+        raise MaskbenchError(
+            "worker processes cannot start; in a script, call under if __name__ == '__main__':, or use workers=1"
+        )
 
 
 _function: Callable[[Any], Any] | None = None  # set once in each worker process
+_setup_error: Exception | None = None
 
 
 def _initialise(setup, arguments) -> None:
-    global _function
+    global _function, _setup_error
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _function = setup(*arguments)
+    try:
+        _function = setup(*arguments)
+    except Exception as error:  # an initializer that raises would look like a crash; the first task raises it instead
+        _setup_error = error
 
 
 def _end_with_parent() -> None:
@@ -105,5 +127,7 @@ def _end_with_parent() -> None:
 
 
 def _apply(chunk: Sequence) -> list:
+    if _setup_error is not None:
+        raise _setup_error
     assert _function is not None
     return [_function(item) for item in chunk]

@@ -17,6 +17,7 @@ from maskbench.types import PairTable, Protocol, Sample
 
 CONDITIONS = (("UMR-UMP", "unmasked", "unmasked"), ("UMR-MP", "unmasked", "masked"), ("MR-MP", "masked", "masked"))
 FOLDS = 10
+SUBJECTS_PER_FOLD = 10  # 45 different pairs of subjects
 PATIENCE = 500
 
 Comparison = tuple[int, int, bool, str, str]  # fold, index within fold and class, mated, reference id, probe id
@@ -114,9 +115,11 @@ def _lfw_samples(pairs: Sequence[lfw.LfwPair], faces: Path, pairs_path: Path) ->
 def make_folders(faces: Path, total_pairs: int = 6000, name: str = "folders", seed: int = 0) -> Protocol:
     """A protocol of pairs drawn from pictures in one folder per subject, under the three conditions of LFW's.
 
-    Up to ten folds share no subject. Each draws its part of ``total_pairs``, half of it mated: a subject at random,
-    then two of its pictures; or two subjects, then a picture of each. No comparison is drawn twice, so a small set
-    yields fewer. The draw depends on ``seed`` and the paths alone.
+    The folds share no subject: ten of them where there are subjects enough, fewer otherwise, since a non-mated pair
+    comes from within a fold and few subjects make few different ones. Each fold draws its part of ``total_pairs``, half
+    of it mated: a subject at random, then two of its pictures; or two subjects, then a picture of each. No comparison
+    is drawn twice and every fold keeps as many as the poorest, so a small set yields fewer. The draw depends on
+    ``seed`` and the paths alone.
 
     Args:
         faces: folder of ``SUBJECT/ANYTHING.jpg``, at any depth; pictures right in ``faces`` have no subject and are
@@ -155,19 +158,25 @@ def make_folders(faces: Path, total_pairs: int = 6000, name: str = "folders", se
 def _draw_folds(subjects: dict[str, list[str]], per_class: int, seed: int) -> list[Comparison]:
     names = sorted(subjects)
     generator(seed, "folds").shuffle(names)
-    folds = max(1, min(FOLDS, len(names) // 2, per_class))
-    comparisons: list[Comparison] = []
+    folds = max(1, min(FOLDS, max(2, len(names) // SUBJECTS_PER_FOLD), len(names) // 2, per_class))
+    drawn: list[tuple[list[tuple[str, str]], list[tuple[str, str]]]] = []
     for fold in range(1, folds + 1):
         members = [subjects[name] for name in sorted(names[fold - 1 :: folds])]
         several = [pictures for pictures in members if len(pictures) > 1]
-        wanted = per_class // folds + (fold <= per_class % folds)
+        wanted = per_class // folds
         mated = _draw(wanted if several else 0, lambda rng, of=several: _two_of_one(rng, of), seed, f"{fold} mated")
         other = _draw(
             wanted if len(members) > 1 else 0, lambda rng, of=members: _one_of_two(rng, of), seed, f"{fold} non-mated"
         )
-        comparisons += [(fold, index, True, *pair) for index, pair in enumerate(mated, start=1)]
-        comparisons += [(fold, index, False, *pair) for index, pair in enumerate(other, start=1)]
-    return comparisons
+        drawn.append((mated, other))
+    # Every fold counts alike in the mean over folds, so every fold has as many pairs of a class as the poorest.
+    shares = [min(len(fold[kind]) for fold in drawn) for kind in (0, 1)]
+    return [
+        (fold, index, kind == 0, *pair)
+        for fold, classes in enumerate(drawn, start=1)
+        for kind in (0, 1)
+        for index, pair in enumerate(classes[kind][: shares[kind]], start=1)
+    ]
 
 
 def _draw(

@@ -188,7 +188,8 @@ def tables_sha256(header: Sequence[Any], samples: Sequence[Sample], pairs: PairT
         for name, values in table.items():
             text = "\n".join(values)
             if text.count("\n") >= max(len(values), 1) or "\r" in text or "\0" in text:
-                raise ProtocolError(f"column {name}: a value holds a line break or a NUL; rename it")
+                bad = next(value for value in values if set(value) & set("\n\r\0"))
+                raise ProtocolError(f"{bad!r} (column {name}) holds a line break or a NUL; rename it")
             try:
                 digest.update(f"\n{name}\n{len(values)}\n{text}\n".encode())
             except UnicodeEncodeError as error:

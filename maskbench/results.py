@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,10 +13,11 @@ import numpy as np
 
 from maskbench import files
 from maskbench.datasets.folder import walk
+from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError, ResultError
 from maskbench.metrics.conditions import LABELS, condition_labels
 from maskbench.registry import nearest
-from maskbench.scoring import load_scores, save_scores
+from maskbench.scoring import UNREADABLE, load_scores, save_scores
 from maskbench.types import PairTable, Result, ScoreSet
 
 SCHEMA_VERSION = 1
@@ -25,6 +25,10 @@ RESULT_FILE, SCORES_FILE = "result.json", "scores.npz"
 _TABLES = ("protocol", "recognizer", "metrics", "counts", "thresholds", "intervals", "environment", "digests")
 _TABLES_OF_TABLES = ("metrics", "counts", "intervals")  # condition to table
 _TEXTS = ("completion", "mask_source", "align", "date")
+_WORDS = ("flag", "from", "note", "reason", "rule")  # what is text in a table of figures
+
+Key = tuple[str, str, str, str, str]
+KEY_NAMES = ("protocol", "protocol", "masked set", "alignment", "set of pictures")  # the parts of ``comparison_key``
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +104,31 @@ def _check_kinds(value: dict[str, Any], where: str) -> None:
     for key in _TEXTS:
         if not isinstance(value[key], str):
             raise ResultError(f"{where}: {key} is not text; evaluate again")
+    for key in ("environment", "digests"):
+        if not all(isinstance(inner, str) for inner in value[key].values()):
+            raise ResultError(f"{where}: {key} holds something other than text; evaluate again")
+    for key in ("metrics", "counts"):
+        _check_numbers(value[key], f"{where}: {key}")
+    names = value["recognizer"].get("training_data")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ResultError(f"{where}: recognizer.training_data is not a list of names; evaluate again")
     if _plain(value, where) != value:  # Python's JSON reader lets NaN and Infinity through
         raise ResultError(f"{where}: holds NaN or Infinity, which is not JSON; evaluate again")
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Raise unless everything in a table of figures is a number or null, but for the few keys that hold words."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in _WORDS:
+                _check_numbers(inner, f"{where}.{key}")
+            elif not isinstance(inner, str | None):
+                raise ResultError(f"{where}.{key} is not text; evaluate again")
+    elif isinstance(value, list):
+        for inner in value:
+            _check_numbers(inner, where)
+    elif value is not None and not (type(value) is float or (type(value) is int and abs(value) < 2**63)):
+        raise ResultError(f"{where} is not a number; evaluate again")
 
 
 # ---------------------------------------------------------------- files
@@ -119,12 +146,11 @@ def read_result(path: Path) -> Result:
         ResultError: it is missing, is not JSON or is no result of this schema version; the message names the file.
     """
     try:
-        value = files.read_json(path)
+        return from_json(files.read_json(path), str(path))
     except MaskbenchError as error:
         raise ResultError(str(error)) from error
-    except RecursionError as error:
-        raise ResultError(f"{path}: nested too deeply for a result") from error
-    return from_json(value, str(path))
+    except (RecursionError, ValueError) as error:  # brackets or digits by the thousand
+        raise ResultError(f"{path}: nested too deeply, or a number too long, for a result; evaluate again") from error
 
 
 def find_results(root: Path) -> list[Path]:
@@ -171,38 +197,86 @@ def _safe(name: str) -> str:
     return re.sub(r"^\.", "-", re.sub(r"[^A-Za-z0-9._-]", "-", name))
 
 
+def value_at(result: Result, *place: str) -> Any:
+    """The value at a place in the metrics, such as ("UMR-MP", "eer", "value"); None where any step is missing."""
+    value: Any = result.metrics
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if isinstance(value, Mapping | list) else value
+
+
+# ---------------------------------------------------------------- what may be compared
+
+
+def comparison_key(result: Result) -> Key:
+    """What two results must have in common to be compared: protocol name and digest, the masked set's digest, the
+    alignment, and the digest of the pictures that were used, which missing ones change too. See ``KEY_NAMES``."""
+    name, digest = (str(result.protocol.get(key, "")) for key in ("name", "digest"))
+    manifest, samples = (str(result.digests.get(key, "")) for key in ("manifest", "samples"))
+    return name, digest, manifest, result.align, samples
+
+
+def refuse_other_result(folder: Path, key: Key) -> None:
+    """Raise unless a new result with this ``comparison_key`` may be written to ``folder``.
+
+    It may replace a result of the same comparison, and one that cannot be read.
+
+    Raises:
+        ResultError: the folder holds a result that must not be compared with the new one.
+    """
+    path = Path(folder) / RESULT_FILE
+    try:
+        found = comparison_key(read_result(path))
+    except ResultError:
+        return
+    for name, old, new in zip(KEY_NAMES, found, key, strict=True):
+        if old != new:
+            raise ResultError(
+                f"{path}: holds a result of another {name} ({old[:16] or 'none'}, now {new[:16] or 'none'}); "
+                "choose another --out"
+            )
+
+
 # ---------------------------------------------------------------- results with scores
 
 
 def save_run(folder: Path, result: Result, scores: ScoreSet, pairs: PairTable) -> None:
     """Write ``scores.npz`` (with the condition of each pair) and then ``result.json`` to ``folder``.
 
+    The result names the SHA-256 of the scores among its digests: one that was left behind by an interruption between
+    the two does not pass for the result of the new scores.
+
     Raises:
         MaskbenchError: scores and pairs differ in length, or the folder cannot be written.
     """
-    save_scores(Path(folder) / SCORES_FILE, scores, pairs.pair_id, condition_labels(pairs))
-    write_result(result, Path(folder) / RESULT_FILE)
+    file = Path(folder) / SCORES_FILE
+    save_scores(file, scores, pairs.pair_id, condition_labels(pairs))
+    digests = {**result.digests, "scores": file_sha256(file)}
+    write_result(dataclasses.replace(result, digests=digests), Path(folder) / RESULT_FILE)
 
 
 def load_run(path: Path) -> Run:
     """Read a ``result.json`` and the ``scores.npz`` beside it.
 
     Raises:
-        ResultError: either is missing or malformed, or they belong to different protocols.
+        ResultError: either is missing or malformed, or the scores are not those that the result was computed from.
     """
     result, file = read_result(path), Path(path).parent / SCORES_FILE
     try:
         scores, _ = load_scores(file)
         with np.load(file, allow_pickle=False) as stored:
             condition = stored["condition"]
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:  # ValueError: pickled objects
-        raise ResultError(f"{file}: has no condition for each score; evaluate again") from error
+        digest = file_sha256(file)
     except MaskbenchError as error:
         raise ResultError(str(error)) from error
+    except UNREADABLE as error:  # pickled objects too
+        raise ResultError(f"{file}: has no condition for each score; evaluate again") from error
     if condition.shape != scores.scores.shape or not np.isin(condition, LABELS).all():
         raise ResultError(f"{file}: conditions and scores do not match; evaluate again")
     if scores.protocol_digest != result.protocol.get("digest"):
         raise ResultError(f"{file}: the scores are of another protocol than {path}; evaluate again")
+    if digest != result.digests.get("scores"):
+        raise ResultError(f"{file}: is not the file that {path} was computed from (other sha256); evaluate again")
     return Run(result, scores, condition)
 
 

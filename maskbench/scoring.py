@@ -5,6 +5,8 @@ A larger score means more alike, whatever the comparator.
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -21,8 +23,8 @@ FORMAT = 1  # version of the score file
 BLOCK = 1 << 17  # vector elements that one block gathers for each side: 1 MiB in float64, which caches hold
 _ARRAYS = ("format", "pair_id", "scores", "mated", "status", "protocol_digest", "recognizer_digest")
 # What numpy and zipfile raise for files that are cut short, damaged, pickled, or something else altogether.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError)
-_UNREADABLE += (zipfile.BadZipFile, zlib.error)
+UNREADABLE = (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError)
+UNREADABLE += (ArithmeticError, SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -185,7 +187,7 @@ def load_scores(path: Path) -> tuple[ScoreSet, np.ndarray]:
             arrays = {name: stored[name] for name in _ARRAYS}
     except FileNotFoundError:
         raise MaskbenchError(f"{path}: no such file; run the comparison first") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MaskbenchError(f"{path}: not a score file ({reason}); run the comparison again") from error
     _validate(path, arrays)

@@ -40,5 +40,7 @@ def test_apply_mask_to_an_array(mannequin: np.ndarray):
 def test_apply_mask_refuses_what_is_no_picture_or_shows_no_face():
     with pytest.raises(ImageError, match="uint8 is needed"):
         maskbench.apply_mask(np.zeros((50, 50), np.uint8))
+    with pytest.raises(ImageError, match="an array is needed, not str"):
+        maskbench.apply_mask("portrait.jpg")
     with pytest.raises(ImageError, match="no face found"):
         maskbench.apply_mask(np.full((300, 300, 3), 80, np.uint8))

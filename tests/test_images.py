@@ -81,6 +81,7 @@ def test_sixteen_bits_alpha_and_exif(make_crop):
         (b"BM", "not a readable"),
         (b"P5 x", "not a readable"),
         (png_header(30_000, 30_000), "30000x30000 pixels exceed the limit"),
+        (png_header(33_000, 2), "33000x2 pixels exceed the limit"),
         (png_header(9, 9), "damaged image|cannot be decoded"),
     ],
 )

@@ -1,11 +1,13 @@
 import csv
 import dataclasses
 import itertools
+import json
 import random
 
 import pytest
 from results_fixture import make_protocol, make_run, write_runs
 
+from maskbench.cli.main import main
 from maskbench.leaderboard import LEADING, TRAILING, make_leaderboard, render_text, write_csv
 from maskbench.results import load_results
 
@@ -146,6 +148,45 @@ def test_unlike_results_never_share_a_table(base):
         for name, value in (("protocol_digest", table.protocol_digest), ("manifest_digest", table.manifest_digest)):
             assert set(column(table, name)) == {value}
         assert column(table, "rank")[0] == 1
+
+
+def test_other_pictures_never_share_a_table(base, tmp_path):
+    """Only the pictures differ: two tables, two files, and titles that tell them apart."""
+    whole, lost = (dataclasses.replace(base, digests={**base.digests, "samples": digit * 64}) for digit in "ab")
+    lost = dataclasses.replace(lost, environment={**lost.environment, "missing_pictures": "4"})
+    tables = make_leaderboard([lost, whole, named(whole, "second")])
+    assert [(table.samples_digest, len(table.rows)) for table in tables] == [("a" * 64, 2), ("b" * 64, 1)]
+    assert [column(table, "missing_pictures") for table in tables] == [[None, None], ["4"]]
+    files = write_csv(tables, tmp_path / "board.csv")
+    manifest, protocol = base.digests["manifest"][:8], base.protocol["digest"][:8]
+    stem = f"board.toy.{manifest}.masked.{protocol}"
+    assert [path.name for path in files] == [f"{stem}.aaaaaaaa.csv", f"{stem}.bbbbbbbb.csv"]
+    assert [len(read(path)) for path in files] == [2, 1]
+    titles = [line for line in render_text(tables).splitlines() if line.startswith("toy (")]
+    assert [line.partition("align ")[2] for line in titles] == ["masked", "masked, 4 pictures missing"]
+    other = dataclasses.replace(base, digests={**base.digests, "samples": "c" * 64})
+    titles = [line for line in render_text(make_leaderboard([whole, other])).splitlines() if line.startswith("toy (")]
+    assert [line.partition(", pictures ")[2] for line in titles] == ["a" * 8, "c" * 8]
+
+
+def test_files_of_protocols_whose_names_look_alike(base, tmp_path):
+    protocols = [{**base.protocol, "name": name, "digest": digit * 64} for name, digit in (("a/b", "1"), ("a:b", "2"))]
+    alike = [dataclasses.replace(base, protocol=protocol) for protocol in protocols]
+    files = write_csv(make_leaderboard(alike), tmp_path / "x.csv")
+    assert len(set(files)) == 2 and [read(path)[0]["protocol"] for path in files] == ["a/b", "a:b"]
+
+
+def test_text_in_the_place_of_a_number_is_one_line_and_exit_code_2(tmp_path, capsys):
+    write_runs(tmp_path / "results")
+    path = tmp_path / "results" / "toy" / "plain" / "result.json"
+    value = json.loads(path.read_text())
+    value["metrics"]["UMR-MP"]["fmr100"]["fnmr_including_failures"] = "0.1"
+    path.write_text(json.dumps(value))
+    with pytest.raises(SystemExit) as stop:
+        main(["leaderboard", str(tmp_path / "results"), "-o", str(tmp_path / "x.csv")])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "is not a number" in error and str(path) in error
+    assert not (tmp_path / "x.csv").exists()
 
 
 def test_results_without_a_masked_set(base):

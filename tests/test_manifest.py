@@ -70,6 +70,21 @@ def test_a_malformed_manifest_names_file_and_line(tmp_path: Path, old: str, new:
         manifest.read_manifest(path)
 
 
+def test_names_with_line_ends_and_quotes_come_back(tmp_path: Path):
+    names = ["a\rb.png", "c\nd.png", 'e"f.png', "g,h.png"]
+    manifest.write_manifest(tmp_path / "manifest.csv", [failed_row(name, 0, "why\r\n") for name in names])
+    back = manifest.read_manifest(tmp_path / "manifest.csv")
+    assert [row.source for row in back] == sorted(names) and {row.reason for row in back} == {"why\r\n"}
+
+
+def test_an_endless_field_is_an_error_with_its_line(tmp_path: Path):
+    path = tmp_path / "manifest.csv"
+    manifest.write_manifest(path, rows())
+    path.write_bytes(path.read_bytes() + b'"' + b"x" * 200_000)
+    with pytest.raises(ManifestError, match=r"manifest\.csv:\d+: field larger"):
+        manifest.read_manifest(path)
+
+
 def test_a_missing_manifest(tmp_path: Path):
     with pytest.raises(ManifestError, match="run maskbench synthesize"):
         manifest.read_manifest(tmp_path / "manifest.csv")

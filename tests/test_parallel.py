@@ -42,6 +42,31 @@ def test_an_item_that_kills_its_worker_is_named_and_the_others_finish():
     assert answers == {value: 2 * value for value in items if value != 13}
 
 
+def setup_fails(message: str):
+    raise LookupError(message)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_the_setup_is_raised_and_blames_no_item(workers: int):
+    with pytest.raises(LookupError, match="nothing there"):
+        list(map_items(setup_fails, ("nothing there",), list(range(40)), workers))
+
+
+def test_workers_that_cannot_start_blame_no_item_either(tmp_path: Path):
+    """A script without the usual guard: its workers would run it again, and die."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.test_parallel import *\n"
+        "print('answers', len(list(map_items(setup_double, (0,), list(range(40)), 2))))\n"
+    )
+    root = Path(__file__).resolve().parents[1]
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert ended.returncode != 0 and "answers" not in ended.stdout
+    assert "worker processes cannot start" in ended.stderr and "__main__" in ended.stderr
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_exception_ends_the_iteration(workers: int):
     with pytest.raises(ValueError, match="seventy-seven"):

@@ -166,9 +166,10 @@ def people(tmp_path):
 
 def test_folders_give_balanced_disjoint_folds(people):
     protocol = make_folders(people, 100)
-    assert protocol.name == "folders-100"
+    assert protocol.name == "folders-96"  # 12 of each class in each of 4 folds
     counts = protocol_counts(protocol)
-    assert (counts["pairs"], counts["mated"], counts["folds"]) == (300, 150, 10)
+    assert (counts["pairs"], counts["mated"], counts["folds"]) == (288, 144, 4)
+    assert set(Counter(zip(protocol.pairs.fold.tolist(), protocol.pairs.mated.tolist(), strict=True)).values()) == {36}
     pairs = rows(protocol, "UMR-MP")
     assert len({frozenset(pair[1:3]) for pair in pairs}) == len(pairs)
     folds = {}
@@ -177,6 +178,18 @@ def test_folders_give_balanced_disjoint_folds(people):
         assert mated == (len(subjects) == 1)
         folds.setdefault(fold, set()).update(subjects)
     assert sum(map(len, folds.values())) == len(set().union(*folds.values()))
+
+
+def test_few_subjects_give_few_large_folds(tmp_path):
+    few = put(tmp_path / "few", [f"p{who:02d}/{image}.png" for who in range(20) for image in range(1 + who)])
+    protocol = make_folders(few, 2000)
+    assert protocol_counts(protocol)["folds"] == 2
+    sizes = Counter(zip(protocol.pairs.fold.tolist(), protocol.pairs.mated.tolist(), strict=True))
+    assert sizes[1, True] == sizes[2, True] > 300 and sizes[1, False] == sizes[2, False]
+    strangers = {
+        frozenset((pair[1].split("/")[0], pair[2].split("/")[0])) for pair in rows(protocol, "UMR-UMP") if not pair[5]
+    }
+    assert len(strangers) > 80  # of 90 within two folds of ten
 
 
 def test_folders_are_drawn_alike_every_time(people):

@@ -1,5 +1,9 @@
 import dataclasses
+import hashlib
 import json
+import random
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +85,16 @@ def test_other_kinds_are_refused(run, tmp_path):
     ({"counts": {"UMR-MP": None}}, "counts holds something other"),
     ({"completion": None}, "completion is not text"),
     ({"thresholds": {"x": float("nan")}}, "NaN or Infinity"),
+    ({"metrics": {"UMR-MP": {"fmr100": {"fnmr": "0.1"}}}}, "UMR-MP.fmr100.fnmr is not a number"),
+    ({"metrics": {"UMR-MP": {"auc": True}}}, "UMR-MP.auc is not a number"),
+    ({"metrics": {"UMR-MP": {"auc": 10**400}}}, "UMR-MP.auc is not a number"),
+    ({"metrics": {"UMR-MP": {"accuracy_10fold": {"per_fold": [0.5, "x"]}}}}, "per_fold is not a number"),
+    ({"metrics": {"UMR-MP": {"fmr100": {"flag": 3}}}}, "fmr100.flag is not text"),
+    ({"counts": {"UMR-MP": {"mated": "3"}}}, "counts.UMR-MP.mated is not a number"),
+    ({"digests": {"manifest": None}}, "digests holds something other than text"),
+    ({"environment": {"missing_pictures": 3}}, "environment holds something other than text"),
+    ({"recognizer": {"training_data": "LFW"}}, "training_data is not a list of names"),
+    ({"recognizer": {"training_data": [1]}}, "training_data is not a list of names"),
 ])  # fmt: skip
 def test_malformed_results_name_the_file(stored, fields, words):
     change(stored, **fields)
@@ -90,12 +104,26 @@ def test_malformed_results_name_the_file(stored, fields, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"metrics": {}}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"metrics": {}}', "[" * 100_000, "9" * 5000, "\xff"])
 def test_files_that_are_no_results(stored, text):
     stored.write_text(text, encoding="latin-1")
     with pytest.raises(ResultError, match=r"result\.json") as caught:
         read_result(stored)
     assert "\n" not in str(caught.value)
+
+
+def test_metrics_that_are_nested_too_deeply(stored):
+    """How deep is too deep depends on Python's version; no depth gives anything but a result or one line."""
+    text, refused = stored.read_text(), []
+    for depth in (300, 700, 950, 5000):
+        deep = '"metrics": {"deep": ' + '{"a": ' * depth + "1" + "}" * depth + ", "
+        stored.write_text(text.replace('"metrics": {', deep, 1))
+        try:
+            read_result(stored)
+        except ResultError as error:
+            assert "nested too deeply" in str(error)
+            refused.append(depth)
+    assert 5000 in refused and 300 not in refused
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(results.Result)])
@@ -152,7 +180,8 @@ def test_result_folders_need_names(tmp_path):
 def test_runs_keep_scores_and_conditions(run, stored):
     result, scores, protocol = run
     loaded = load_run(stored)
-    assert to_json(loaded.result) == to_json(result)
+    digest = hashlib.sha256((stored.parent / "scores.npz").read_bytes()).hexdigest()
+    assert to_json(loaded.result) == to_json(dataclasses.replace(result, digests={**result.digests, "scores": digest}))
     np.testing.assert_array_equal(loaded.scores.scores, scores.scores)
     np.testing.assert_array_equal(loaded.scores.status, scores.status)
     assert loaded.scores.protocol_digest == protocol.digest
@@ -197,6 +226,48 @@ def test_conditions_are_read_without_pickle(stored):
     rewrite(stored.parent / "scores.npz", condition=np.full(600, "UMR-MP", dtype=object))
     with pytest.raises(ResultError, match="condition"):
         load_run(stored)
+
+
+def test_scores_of_another_model_are_refused(run, stored, tmp_path):
+    """Same protocol, same pairs, same conditions: only the digest tells."""
+    other, scores, protocol = make_run("other", 0.9, 1.8)
+    save_run(tmp_path / "toy" / "other", other, scores, protocol.pairs)
+    shutil.copy(tmp_path / "toy" / "other" / "scores.npz", stored.parent / "scores.npz")
+    with pytest.raises(ResultError, match=r"scores\.npz: is not the file that .* was computed from"):
+        load_run(stored)
+    save_run(stored.parent, run[0], run[1], run[2].pairs)
+    assert len(load_run(stored).scores.scores) == len(protocol.pairs)
+    change(stored, digests=run[0].digests)
+    with pytest.raises(ResultError, match="is not the file"):
+        load_run(stored)
+
+
+def test_an_interrupted_save_leaves_no_result_of_other_scores(run, stored, monkeypatch):
+    other, scores, protocol = make_run("other", 0.9, 1.8)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_result", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save_run(stored.parent, other, scores, protocol.pairs)
+    with pytest.raises(ResultError, match="is not the file"):
+        load_run(stored)
+
+
+def test_damaged_scores_are_refused(stored):
+    rng, file = random.Random(0), stored.parent / "scores.npz"
+    data = file.read_bytes()
+    for number in range(200):
+        damaged = bytearray(data)
+        damaged[rng.choice([rng.randrange(300), rng.randrange(len(data) - 500, len(data))])] ^= rng.randrange(1, 256)
+        file.write_bytes(damaged if number % 3 else data[: rng.randrange(len(data))])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(ResultError) as caught:
+                load_run(stored)
+        assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
 
 
 def test_missing_scores(stored):

@@ -19,7 +19,7 @@ import click
     "--pairs", default=600, show_default=True, type=click.IntRange(20), help="Pairs of pictures, in each condition."
 )
 @click.option("--seed", default=0, show_default=True)
-@click.option("--workers", default=0, help="Processes; 0 takes every processor.")
+@click.option("--workers", default=0, type=click.IntRange(0, 256), help="Processes; 0 takes every processor.")
 def demo(faces: Path | None, out: Path, models: tuple[str, ...], pairs: int, seed: int, workers: int) -> None:
     """The whole chain: mask faces, evaluate a recognizer on them, print the leaderboard, draw ROC and DET curves."""
     import time

@@ -29,7 +29,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--cache", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
-    help="Embedding cache: compute what is missing, compute everything anew, or do without.",
+    help="Landmarks and embeddings on disk: compute what is missing, everything anew, or do without.",
 )  # fmt: skip
 @click.option("--workers", default=0, help="Processes for landmarks; 0 takes every processor.")
 @click.option("--threshold", type=float, help="A threshold of your own; its FMR and FNMR are reported too.")

@@ -13,7 +13,8 @@ import click
 def leaderboard(results: Path, out: Path) -> None:
     """Make the leaderboard from every result below RESULTS; print it and write CSV.
 
-    Results of different protocols or different masked sets go to tables, and files, of their own.
+    Results of different protocols, masked sets, alignments or pictures go to tables, and files, of their own. The
+    files written are named; those of an earlier call that are not among them stay as they are.
     """
     from maskbench.errors import ResultError
     from maskbench.leaderboard import make_leaderboard, render_text, write_csv

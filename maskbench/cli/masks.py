@@ -31,7 +31,7 @@ def list_masks(masks_dir: tuple[Path, ...]) -> None:
 )
 @click.option("--mask", default="all", show_default=True, help="Masks to show: ids separated by commas, or all.")
 @_extra
-@click.option("--side", default=224, show_default=True, help="Pixels of each tile.")
+@click.option("--side", default=224, show_default=True, type=click.IntRange(16, 1024), help="Pixels of each tile.")
 def preview(out: Path, faces: tuple[Path, ...], mask: str, masks_dir: tuple[Path, ...], side: int) -> None:
     """Write a contact sheet: one row per face, one column per mask."""
     from maskbench.images import write_image

@@ -31,3 +31,8 @@ def card(onnx: Path) -> None:
     from maskbench.recognizers.card import draft_card
 
     click.echo(json.dumps(draft_card(onnx), indent=2))
+    click.echo(
+        "read from the file: sha256, input_size, embedding_size. Guessed, check them against the model's documentation: "
+        "template, colour_order, mean, std, comparator. Fill in licence, training_data, source.",
+        err=True,
+    )

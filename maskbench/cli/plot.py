@@ -15,7 +15,8 @@ import click
 def plot(results: Path, out: Path) -> None:
     """Draw ROC and DET curves, one line per model and condition, from every result below RESULTS.
 
-    Results of different protocols or different masked sets go to pictures of their own, as in the leaderboard.
+    Results that share no table of the leaderboard go to pictures of their own. The files written are named; those of
+    an earlier call that are not among them stay as they are.
     """
     from maskbench.errors import ResultError
     from maskbench.report.plots import plot_groups

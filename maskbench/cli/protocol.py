@@ -28,6 +28,7 @@ def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) 
     """LFW's pairs in the conditions UMR-UMP, UMR-MP (only the probe masked) and MR-MP, 10 folds."""
     from maskbench.protocols import make_lfw, write_protocol
 
+    _refuse_existing(out)
     made = make_lfw(faces, pairs, pairs_per_fold)
     write_protocol(made, out)
     click.echo(_describe(made, out))
@@ -38,13 +39,25 @@ def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) 
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--pairs", default=6000, show_default=True, type=click.IntRange(2), help="Pairs to draw, half mated.")
 @click.option("--seed", default=0, show_default=True)
-def folders(faces: Path, out: Path, pairs: int, seed: int) -> None:
+@click.option("--name", default="folders", show_default=True, help="The protocol's name; the number of pairs is added.")
+def folders(faces: Path, out: Path, pairs: int, seed: int, name: str) -> None:
     """Pairs drawn from any set with one folder per subject, in the conditions and subject-disjoint folds of LFW's."""
     from maskbench.protocols import make_folders, write_protocol
 
-    made = make_folders(faces, pairs, seed=seed)
+    _refuse_existing(out)
+    made = make_folders(faces, pairs, name, seed)
     write_protocol(made, out)
     click.echo(_describe(made, out))
+    drawn = len(made.pairs) // 3
+    table = made.pairs
+    strangers = {
+        frozenset((made.samples[a].subject_id, made.samples[b].subject_id))
+        for a, b, mated in zip(table.reference_id.tolist(), table.probe_id.tolist(), table.mated.tolist(), strict=True)
+        if not mated
+    }
+    click.echo(
+        f"{pairs} pairs asked, {drawn} drawn; the non-mated ones are of {len(strangers)} different pairs of subjects"
+    )
 
 
 @protocol.command(epilog="Example:\n\n  maskbench protocol check lfw-masked/")
@@ -56,11 +69,18 @@ def check(name_or_dir: str) -> None:
     click.echo(_describe(load_protocol(name_or_dir), Path(name_or_dir)))
 
 
+def _refuse_existing(out: Path) -> None:
+    from maskbench.errors import ProtocolError
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ProtocolError(f"{out}: exists and is not empty; choose a new folder for the protocol")
+
+
 def _describe(protocol, where: Path) -> str:
     from maskbench.protocols import protocol_counts
 
     counts = ", ".join(f"{name} {number}" for name, number in protocol_counts(protocol).items())
     return (
-        f"{where}: protocol {protocol.name} version {protocol.version}: {counts}; "
+        f"{where}: {protocol.name} version {protocol.version}: {counts}; "
         f"threshold from {protocol.threshold_from}; digest {protocol.digest[:16]}"
     )

@@ -25,7 +25,10 @@ Examples:
 @click.option("--masks-dir", multiple=True, type=click.Path(path_type=Path), help="A further folder of masks.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other masks, colours and positions.")
 @click.option(
-    "--workers", default=0, help="Processes; 0 (default) takes every processor. Changes no byte of the output."
+    "--workers",
+    default=0,
+    type=click.IntRange(0, 256),
+    help="Processes; 0 (default) takes every processor. Changes no byte of the output.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run, or add new files to a finished one.")
 @click.option("--save-alpha", is_flag=True, help="Also write each mask's alpha below OUT/_alpha.")

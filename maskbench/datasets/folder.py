@@ -19,10 +19,12 @@ class InputFile:
         path: relative to the root, with forward slashes; bytes that are not UTF-8 as lone surrogates.
         is_image: the extension is that of an image format, in any case of letters. Whether the content is one
             is known only after decoding.
+        note: why the entry is no input though its name may be an image's: a link to a folder, or no regular file.
     """
 
     path: str
     is_image: bool
+    note: str = ""
 
 
 def is_image_name(name: str) -> bool:
@@ -31,10 +33,10 @@ def is_image_name(name: str) -> bool:
 
 
 def walk(root: Path) -> list[InputFile]:
-    """List every regular file under ``root``, sorted by relative path, the ones that are no images included.
+    """List everything under ``root`` that is no folder, sorted by relative path, the ones that are no images included.
 
-    Files and folders whose names start with a dot are left out. Links to files count as files; links to folders
-    are not followed, so that loops end.
+    Files and folders whose names start with a dot are left out. Links to files count as files, those that lead nowhere
+    too; links to folders are listed but not followed, so that loops end.
 
     Raises:
         MaskbenchError: ``root`` or a folder below it is missing, is no folder or cannot be read.
@@ -49,8 +51,12 @@ def walk(root: Path) -> list[InputFile]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.append(f"{path}/")
-            elif entry.is_file():
+            elif entry.is_dir():
+                found.append(InputFile(path, False, "a link to a folder, not followed"))
+            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
                 found.append(InputFile(path, is_image_name(entry.name)))
+            else:
+                found.append(InputFile(path, False, "not a regular file"))
     return sorted(found, key=lambda file: file.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ LEFT_EYE = (33, 133, 159, 145)
 RIGHT_EYE = (263, 362, 386, 374)
 NOSE_TIP = 1
 LEFT_MOUTH, RIGHT_MOUTH = 61, 291
+# The mean of each group is one of the five alignment points; an eye is the mean of both corners and both lids.
+FIVE_POINTS: tuple[tuple[int, ...], ...] = (LEFT_EYE, RIGHT_EYE, (NOSE_TIP,), (LEFT_MOUTH,), (RIGHT_MOUTH,))
 FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -50,10 +53,13 @@ def mesh_landmarks(points: np.ndarray, detector: str) -> Landmarks:
     return Landmarks(points, "mesh468", box, float("nan"), detector)
 
 
-def five_point_rows(points: np.ndarray) -> np.ndarray:
-    """Left eye, right eye, nose tip, left and right mouth corner of a (468, D) mesh as (5, D)."""
-    eyes = [points[list(LEFT_EYE)].mean(0), points[list(RIGHT_EYE)].mean(0)]
-    return np.stack([*eyes, points[NOSE_TIP], points[LEFT_MOUTH], points[RIGHT_MOUTH]])
+def five_point_rows(points: np.ndarray, groups: Sequence[Sequence[int]] = FIVE_POINTS) -> np.ndarray:
+    """Left eye, right eye, nose tip, left and right mouth corner of a (468, D) mesh as (5, D).
+
+    Args:
+        groups: for other schemes than the mesh, the rows of ``points`` whose mean is each of the five.
+    """
+    return np.stack([points[list(group)].mean(0) for group in groups])
 
 
 def inter_ocular_distance(points: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,8 @@ from maskbench.files import write_bytes
 from maskbench.landmarks.base import LANDMARKERS, MESH_POINTS, Landmarker, mesh_landmarks
 from maskbench.types import Landmarks
 
-FORMAT = 1
+FORMAT = 2  # an array of points, the detectors' names, and the SHA-256 of both
+_DIGEST = hashlib.sha256().digest_size
 
 
 class CachedLandmarker:
@@ -23,11 +25,13 @@ class CachedLandmarker:
         name: a registered landmarker.
         thorough: look for every face, small ones too (only the mesh knows the difference).
         root: the cache folder; None means no cache.
+        refresh: detect anew, whatever the cache holds, and replace it.
     """
 
-    def __init__(self, name: str, thorough: bool = False, root: Path | None = None) -> None:
+    def __init__(self, name: str, thorough: bool = False, root: Path | None = None, refresh: bool = False) -> None:
         self._factory = LANDMARKERS.get(name)
         self._thorough = thorough
+        self._refresh = refresh
         self._landmarker: Landmarker | None = None
         kind = f"v{FORMAT}-{name}{'-thorough' if thorough else ''}-mediapipe{version('mediapipe')}"
         self._root = root and root / "landmarks" / kind
@@ -36,7 +40,7 @@ class CachedLandmarker:
     def detect(self, image: np.ndarray, image_sha256: str) -> list[Landmarks]:
         """Faces in an (H, W, 3) uint8 RGB image, largest first, from the cache when its digest is there."""
         path = self._root and self._root / image_sha256[:2] / f"{image_sha256}.npy"
-        faces = _read(path) if path else None
+        faces = _read(path) if path and not self._refresh else None
         if faces is None:
             self.misses += 1
             faces = self._detect(image)
@@ -56,9 +60,10 @@ def _write(path: Path, faces: list[Landmarks]) -> None:
     points = np.stack([face.points for face in faces]) if faces else np.zeros((0, MESH_POINTS, 3), np.float32)
     stream = io.BytesIO()
     np.save(stream, points, allow_pickle=False)
-    names = ";".join(face.detector for face in faces).encode()
+    stream.write(";".join(face.detector for face in faces).encode())
+    content = stream.getvalue()
     try:
-        write_bytes(path, stream.getvalue() + names)
+        write_bytes(path, content + hashlib.sha256(content).digest())
     except MaskbenchError:
         pass  # a cache that cannot be written costs time, not the run
 
@@ -66,12 +71,22 @@ def _write(path: Path, faces: list[Landmarks]) -> None:
 def _read(path: Path) -> list[Landmarks] | None:
     """The cached faces, or None when the file is missing or damaged (it is then written anew)."""
     try:
-        stream = io.BytesIO(path.read_bytes())
+        data = path.read_bytes()
+    except OSError:
+        return None
+    content, digest = data[:-_DIGEST], data[-_DIGEST:]
+    return _parse(content) if hashlib.sha256(content).digest() == digest else None
+
+
+def _parse(content: bytes) -> list[Landmarks] | None:
+    """The faces of an undamaged file, or None when it holds something other than finite points."""
+    stream = io.BytesIO(content)
+    try:
         points = np.load(stream, allow_pickle=False)
         names = stream.read().decode().split(";")
-    except (OSError, ValueError, EOFError, UnicodeDecodeError):
+    except (ValueError, EOFError):
         return None
-    if points.dtype != np.float32 or points.shape[1:] != (MESH_POINTS, 3):
+    if points.dtype != np.float32 or points.shape[1:] != (MESH_POINTS, 3) or not np.isfinite(points).all():
         return None
     if len(points) and len(names) != len(points):
         return None

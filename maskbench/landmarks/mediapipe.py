@@ -17,6 +17,7 @@ from maskbench.types import Landmarks
 SMALL_SIDE = 160  # below this the mesh does better on a padded and enlarged copy
 SMALL_PAD = 0.5  # of each side, on each side
 SMALL_SCALE = 2
+LARGE_SIDE = 4096  # above this the picture is reduced first: its own detector works at 128 pixels anyway
 CROP_MARGIN = 0.75  # of the detected box, on each side: the mesh's own detector wants some surroundings
 CROP_SIDE = 256
 MAX_FACES = 16
@@ -44,7 +45,7 @@ class MediapipeLandmarker:
 
     def detect(self, image: np.ndarray) -> list[Landmarks]:
         """Faces in an (H, W, 3) uint8 RGB image, largest box first; points may lie outside the picture."""
-        small = min(image.shape[:2]) < SMALL_SIDE
+        small = min(image.shape[:2]) < SMALL_SIDE and max(image.shape[:2]) < LARGE_SIDE / (4 * SMALL_SCALE)
         found = self._mesh_small(image) if small else self._mesh_points(image)
         if self._thorough or not found:
             found = _merge(found, self._mesh_on_crops(image))
@@ -52,6 +53,11 @@ class MediapipeLandmarker:
         return sorted(faces, key=lambda face: (-box_area(face), tuple(face.box)))
 
     def _mesh_points(self, image: np.ndarray) -> list[np.ndarray]:
+        if max(image.shape[:2]) > LARGE_SIDE:
+            scale = LARGE_SIDE / max(image.shape[:2])
+            size = [max(1, round(side * scale)) for side in (image.shape[1], image.shape[0])]
+            reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            return [_back(points, scale, 0, 0) for points in self._mesh_points(reduced)]
         height, width = image.shape[:2]
         with nullcontext() if self._seen_face else _quiet_native_stderr():  # the first face prints a note as well
             answer = self._mesh.process(np.ascontiguousarray(image)).multi_face_landmarks or []
@@ -85,7 +91,10 @@ class MediapipeLandmarker:
                 self._boxes = detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
                 self._boxes.process(np.zeros((64, 64, 3), np.uint8))
         height, width = image.shape[:2]
-        for hit in self._boxes.process(np.ascontiguousarray(image)).detections or []:
+        scale = min(1.0, LARGE_SIDE / max(height, width))
+        size = [max(1, round(side * scale)) for side in (width, height)]
+        reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        for hit in self._boxes.process(np.ascontiguousarray(reduced)).detections or []:
             box = hit.location_data.relative_bounding_box
             side = max(box.width * width, box.height * height) * (0.5 + CROP_MARGIN)
             x, y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +15,12 @@ from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.masking.assets import select_assets
 from maskbench.masking.placement import sample
 from maskbench.masking.render import MaskedImage, render
-from maskbench.masking.synthesis import choose_faces, covered_fraction
+from maskbench.masking.synthesis import choose_faces, covered_fraction, no_face
 
 
-def apply_mask(image: np.ndarray, mask: str = "all", seed: int = 0, landmarks: str = "auto") -> MaskedImage:
+def apply_mask(
+    image: np.ndarray, mask: str = "all", seed: int = 0, landmarks: str = "auto", masks_dirs: Sequence[Path | str] = ()
+) -> MaskedImage:
     """Paste a mask on the largest face of a picture.
 
     Args:
@@ -24,6 +28,7 @@ def apply_mask(image: np.ndarray, mask: str = "all", seed: int = 0, landmarks: s
         mask: asset ids separated by commas, or "all"; one is drawn.
         seed: with the pixels it decides mask, colour and position.
         landmarks: "auto", "mediapipe" or "aligned".
+        masks_dirs: further folders of mask assets.
 
     Returns:
         The masked picture, its alpha (H, W) uint8 (0 = untouched) and the placement with its coverage.
@@ -32,12 +37,15 @@ def apply_mask(image: np.ndarray, mask: str = "all", seed: int = 0, landmarks: s
         ImageError: the array is no picture, or shows no face.
         MaskbenchError: no such mask or landmarker.
     """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"an array is needed, not {type(image).__name__}; read the picture first")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(f"an image of shape (H, W, 3) and type uint8 is needed, not {image.shape} {image.dtype}")
-    assets, digest = select_assets(mask), array_sha256(image)
-    faces = choose_faces(_landmarker(landmarks).detect(image, digest), image.shape, "largest")
+    assets, digest = select_assets(mask, *map(Path, masks_dirs)), array_sha256(image)
+    found = _landmarker(landmarks).detect(image, digest)
+    faces = choose_faces(found, image.shape, "largest")
     if not faces:
-        raise ImageError("no face found in the picture; give one that shows a face")
+        raise ImageError(f"{no_face(found, landmarks)}; give a picture that shows a face")
     asset = assets[generator(seed, digest).integers(len(assets))]
     drawn = render(image, asset, sample(generator(seed, digest, asset.asset_id), asset, faces[0], seed))
     coverage = covered_fraction(drawn.alpha, faces[0].points)

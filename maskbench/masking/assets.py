@@ -14,6 +14,7 @@ import numpy as np
 from maskbench.digest import array_sha256, config_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import inside, read_json
+from maskbench.masking.geometry import build_surface
 from maskbench.registry import nearest
 from maskbench.types import MaskAsset
 
@@ -41,6 +42,10 @@ def list_assets(*roots: Path) -> dict[str, Path]:
     for root in (shipped_root(), *roots):
         if not root.is_dir():
             raise MaskbenchError(f"{root}: no such mask folder; give a folder of mask assets")
+        if (root / "asset.json").is_file():
+            raise MaskbenchError(f"{root}: is one mask; give the folder that holds it, {root.resolve().parent}")
+        if not any(root.glob("*/asset.json")):
+            raise MaskbenchError(f"{root}: holds no mask (no NAME/asset.json); give a folder of mask assets")
         for folder in sorted(root.iterdir()):
             if not (folder / "asset.json").is_file():
                 continue
@@ -76,6 +81,7 @@ def load_asset(folder: Path) -> MaskAsset:
     path = folder / "asset.json"
     data = read_json(path)
     _check(data, path)
+    _check_geometry(data["geometry"], path)
     texture_path = inside(folder, data["texture"])
     texture = cv2.imread(str(texture_path), cv2.IMREAD_UNCHANGED) if texture_path.is_file() else None
     if texture is None or texture.ndim != 3 or texture.shape[2] != 4 or texture.dtype != np.uint8:
@@ -112,19 +118,37 @@ def _check(data: Any, path: Path) -> None:
         need(key in data, f'key "{key}" is missing; add it')
     need(data["format_version"] == FORMAT_VERSION, f"format_version must be {FORMAT_VERSION}")
     need(data["id"] == path.parent.name, f'id "{data["id"]}" differs from the folder\'s name; make them equal')
-    need(bool(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", data["id"])), "id must be lower-case letters, digits and hyphens")
+    need(
+        bool(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(data["id"]))),
+        "id must be lower-case letters, digits and hyphens",
+    )
     need(data["category"] in CATEGORIES, f"category must be one of {', '.join(CATEGORIES)}")
+    for key in ("name", "kind", "texture", "licence", "source"):
+        need(isinstance(data[key], str) and bool(data[key]), f"{key} must be a text")
+    need(isinstance(data["colourways"], dict), "colourways must map names to [R, G, B]")
     need(bool(data["colourways"]), "colourways is empty; give at least one name with its RGB")
     for name, rgb in data["colourways"].items():
         valid = isinstance(rgb, list) and len(rgb) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in rgb)
         need(valid, f'colourway "{name}" must be three integers 0 to 255')
-    panel = data["geometry"].get("panel")
-    need(isinstance(panel, dict), "geometry.panel is missing; see docs/masks.md")
+
+
+def _check_geometry(geometry: Any, path: Path) -> None:
+    """Raise MaskbenchError unless a surface can be built from the geometry; the first thing wrong is named."""
+    panel = geometry.get("panel") if isinstance(geometry, dict) else None
+    if not isinstance(panel, dict):
+        raise MaskbenchError(f"{path}: geometry.panel is missing; see docs/masks.md")
     for key in ("top", "bottom", "uv", "gap"):
-        need(key in panel, f"geometry.panel.{key} is missing; see docs/masks.md")
-    for key in ("top", "bottom"):
-        points = panel[key]
-        ordered = len(points) >= 2 and all(a[0] < b[0] for a, b in zip(points, points[1:], strict=False))
-        need(ordered and points[0][0] == 0, f"geometry.panel.{key} must run from x = 0 outwards")
-    for ribbon in data["geometry"].get("ribbons", []):
-        need({"points", "width", "uv"} <= set(ribbon), "a ribbon needs points, width and uv; see docs/masks.md")
+        if key not in panel:
+            raise MaskbenchError(f"{path}: geometry.panel.{key} is missing; see docs/masks.md")
+    try:
+        for key in ("top", "bottom"):
+            across = [float(x) for x, _ in panel[key]]
+            if len(across) < 2 or across[0] != 0 or any(a >= b for a, b in zip(across, across[1:], strict=False)):
+                raise MaskbenchError(f"{path}: geometry.panel.{key} must run from x = 0 outwards")
+        surface = build_surface(geometry)
+        whole = all(np.isfinite(array).all() for array in (surface.nodes, surface.uv, surface.binding))
+        float(geometry.get("tinted", 1.0))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise MaskbenchError(f"{path}: geometry: {type(error).__name__}: {error}; see docs/masks.md") from error
+    if not whole or surface.uv.min() < 0 or surface.uv.max() > 1:
+        raise MaskbenchError(f"{path}: geometry: numbers that are not finite, or uv outside 0 to 1; see docs/masks.md")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ from maskbench.datasets.folder import InputFile, walk
 from maskbench.digest import file_sha256
 from maskbench.errors import ManifestError, MaskbenchError
 from maskbench.files import inside, read_json, write_json, write_text
+from maskbench.landmarks.base import LANDMARKERS
 from maskbench.masking.synthesis import (
     FACE_POLICIES,
     SynthesisConfig,
     Synthesised,
+    alpha_path,
     config_dict,
     failed_row,
     make_worker,
@@ -67,31 +72,74 @@ def synthesize(
     started, faces_dir, out_dir = time.monotonic(), Path(faces_dir), Path(out_dir)
     if config.faces not in FACE_POLICIES:
         raise MaskbenchError(f'no face policy "{config.faces}"; {nearest(config.faces, FACE_POLICIES)}')
+    LANDMARKERS.get(config.landmarks)  # an unknown name fails here, not in every worker
     _separate(faces_dir, out_dir)
     inputs = _inputs(faces_dir, only)
     if not any(file.is_image for file in inputs):
         raise MaskbenchError(f"{faces_dir}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
-    done = _open(out_dir, config_dict(config, only), resume)
-    rows = {
-        f.path: failed_row(f.path, config.seed, "not an image file name", "skipped") for f in inputs if not f.is_image
-    }
-    images = [file.path for file in inputs if file.is_image]
-    if resume:
-        rows |= {path: done[path] for path in images if path in done and _still_true(faces_dir, out_dir, done[path])}
-    todo = [path for path in images if path not in rows]
-    cached = 0
-    with open(out_dir / JOURNAL, "a", encoding="utf-8") as journal:
+    with _locked(out_dir):
+        done = _open(out_dir, config_dict(config, only), resume)
+        rows = {
+            file.path: failed_row(file.path, config.seed, file.note or "not an image file name", "skipped")
+            for file in inputs
+            if not file.is_image
+        }
+        images = [file.path for file in inputs if file.is_image]
+        rows |= {
+            path: done[path] for path in images if path in done and _still_true(faces_dir, out_dir, done[path], config)
+        }
+        todo = [path for path in images if path not in rows]
+        cached = 0
         for answer in _answers(faces_dir, out_dir, config, cache, todo, workers, len(images)):
             rows[answer.row.source] = answer.row
             cached += answer.cached
-            journal.write(manifest.row_to_json(answer.row) + "\n")
-            journal.flush()
-            _note_fault(out_dir, answer)
-    everything = list(rows.values())
-    manifest.check_complete(everything, [file.path for file in inputs])
-    digest = manifest.write_manifest(out_dir / manifest.NAME, everything)
-    (out_dir / JOURNAL).unlink()
+            _append(out_dir / JOURNAL, manifest.row_to_json(answer.row))
+            if answer.fault:
+                _append(out_dir / FAULTS, f"{answer.row.source!r}\n{answer.fault}")
+        everything = list(rows.values())
+        manifest.check_complete(everything, [file.path for file in inputs])
+        _remove_orphans(out_dir, done, rows)
+        digest = manifest.write_manifest(out_dir / manifest.NAME, everything)
+        (out_dir / JOURNAL).unlink(missing_ok=True)
     return _summary(everything, len(todo), cached, time.monotonic() - started, out_dir / manifest.NAME, digest)
+
+
+@contextmanager
+def _locked(out_dir: Path) -> Iterator[None]:
+    """Make the output folder, and keep a second run out of it while this one works."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out_dir, os.O_RDONLY)
+    except OSError as error:
+        raise MaskbenchError(
+            f"{out_dir}: cannot be used ({error.strerror}); choose a folder you may write to"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise MaskbenchError(
+            f"{out_dir}: another run is writing there; wait for it, or choose another folder"
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line that survives the death of this process."""
+    try:
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    except OSError as error:
+        raise MaskbenchError(f"{path}: cannot be written ({error.strerror}); make room and use --resume") from error
+
+
+def _remove_orphans(out_dir: Path, before: dict[str, ManifestRow], now: dict[str, ManifestRow]) -> None:
+    """Delete masked pictures of an earlier run whose input is gone or can no longer be masked."""
+    for path, row in before.items():
+        if row.status == "masked" and (path not in now or now[path].status != "masked"):
+            inside(out_dir, row.output).unlink(missing_ok=True)
+            alpha_path(out_dir, path).unlink(missing_ok=True)
 
 
 def _inputs(faces_dir: Path, only: Collection[str] | None) -> list[InputFile]:
@@ -100,7 +148,8 @@ def _inputs(faces_dir: Path, only: Collection[str] | None) -> list[InputFile]:
         return inputs
     if absent := sorted(set(only) - {file.path for file in inputs}):
         raise MaskbenchError(f"{faces_dir}: {len(absent)} of the wanted pictures are missing, first {absent[0]}")
-    return [file for file in inputs if file.path in set(only)]
+    wanted = set(only)
+    return [file for file in inputs if file.path in wanted]
 
 
 def _answers(
@@ -121,14 +170,7 @@ def _separate(faces_dir: Path, out_dir: Path) -> None:
 
 def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, ManifestRow]:
     """Prepare the output folder; return the rows of an earlier run when resuming."""
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        occupied = any(out_dir.iterdir())
-    except OSError as error:
-        raise MaskbenchError(
-            f"{out_dir}: cannot be used ({error.strerror}); choose a folder you may write to"
-        ) from error
-    if not occupied:
+    if not any(out_dir.iterdir()):
         write_json(out_dir / CONFIG, wanted)
         return {}
     if not resume:
@@ -136,6 +178,8 @@ def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, Mani
     if not (out_dir / CONFIG).is_file():
         raise MaskbenchError(f"{out_dir}: holds no synthesis run (no {CONFIG}); choose an empty folder")
     found = read_json(out_dir / CONFIG)
+    if not isinstance(found, dict):
+        raise MaskbenchError(f"{out_dir / CONFIG}: not the configuration of a run; choose an empty folder")
     for key in sorted({*wanted, *found}):
         if wanted.get(key) != found.get(key):
             raise MaskbenchError(
@@ -169,12 +213,15 @@ def _rewrite_journal(journal: Path, rows: dict[str, ManifestRow]) -> None:
     write_text(journal, "".join(manifest.row_to_json(row) + "\n" for row in rows.values()))
 
 
-def _still_true(faces_dir: Path, out_dir: Path, row: ManifestRow) -> bool:
-    """Whether a finished row's input and output are still what it says."""
+def _still_true(faces_dir: Path, out_dir: Path, row: ManifestRow, config: SynthesisConfig) -> bool:
+    """Whether a finished row's input and output are still what it says, and its alpha is there if it should be."""
     try:
         if not row.source_sha256 or file_sha256(inside(faces_dir, row.source)) != row.source_sha256:
             return False
-        return row.status != "masked" or file_sha256(inside(out_dir, row.output)) == row.output_sha256
+        if row.status != "masked":
+            return True
+        has_alpha = not config.save_alpha or alpha_path(out_dir, row.source).is_file()
+        return has_alpha and file_sha256(inside(out_dir, row.output)) == row.output_sha256
     except OSError:
         return False
 
@@ -186,17 +233,11 @@ def _sweep(out_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _note_fault(out_dir: Path, answer: Synthesised) -> None:
-    if answer.fault:
-        with open(out_dir / FAULTS, "a", encoding="utf-8") as log:
-            log.write(f"{answer.row.source!r}\n{answer.fault}\n")
-
-
 def _summary(rows: list[ManifestRow], new: int, cached: int, seconds: float, path: Path, digest: str) -> Summary:
     masked = [row for row in rows if row.status == "masked"]
-    reasons = Counter(row.reason for row in rows if row.status == "failed")
+    reasons = Counter(f"{row.status}: {row.reason}" for row in rows if row.status != "masked")
     return Summary(
         manifest.counts(rows), dict(Counter(row.landmarks for row in masked).most_common()),
-        dict(reasons.most_common()),
+        dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         new, cached, seconds, path, digest,
     )  # fmt: skip

@@ -141,6 +141,8 @@ def _ribbon(ribbon: Mapping[str, Any], side: float) -> Ribbon:
     from scipy.interpolate import PchipInterpolator
 
     points = np.asarray(ribbon["points"], np.float64) * [side, 1, 1]
+    if len(points) < 2:
+        raise ValueError("a ribbon needs two points or more")
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, RIBBON_STEPS))
     outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]

@@ -51,6 +51,8 @@ def contact_sheet(faces: list[Path], assets: list[MaskAsset], side: int = 224) -
 def before_after(faces_dir: Path, masked_dir: Path, out: Path, count: int = 8, side: int = 160) -> None:
     """Write a sheet of the first pictures of a run: originals above, masked below."""
     rows = [row for row in manifest.read_manifest(masked_dir / manifest.NAME) if row.status == "masked"]
+    if not rows:
+        raise ImageError(f"{masked_dir}: no picture could be masked; {manifest.NAME} there says why")
     chosen = rows[:: max(1, len(rows) // count)][:count]
     strips = [
         np.hstack([_tile(read_image(inside(folder, row.source)), side) for row in chosen])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+CANDIDATES = 1_000_000  # pixels looked at at a time: about 150 MB
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,26 @@ def rasterise(
     x0, y0 = int(left.min()), int(top.min())
     window = (int(bottom.max()) - y0 + 1, int(right.max()) - x0 + 1)
 
-    owner, px, py = _candidates(left, right, top, bottom)
-    weights = _barycentric(x[seen], y[seen], area[seen])[owner]
-    b = weights[..., 0] * px[:, None] + weights[..., 1] * py[:, None] + weights[..., 2]
-    hit = np.flatnonzero((b >= -1e-9).all(1))
-    owner, b = owner[hit], b[hit]
-    pixel = (py[hit] - y0) * window[1] + px[hit] - x0
-    # For a repeated index NumPy keeps the last value, so later (nearer) triangles win.
+    weights, corner_values = _barycentric(x[seen], y[seen], area[seen]), attributes[triangles[seen]]
     values = np.full((window[0] * window[1], attributes.shape[1]), -1.0, np.float32)
-    values[pixel] = np.einsum("nk,nkc->nc", b, attributes[triangles[seen]][owner])
     covered = np.zeros(window[0] * window[1], bool)
-    covered[pixel] = True
+    for part in _parts((right - left + 1) * (bottom - top + 1)):
+        owner, px, py = _candidates(left[part], right[part], top[part], bottom[part])
+        c = weights[part][owner]
+        b = c[..., 0] * px[:, None] + c[..., 1] * py[:, None] + c[..., 2]
+        hit = np.flatnonzero((b >= -1e-9).all(1))
+        pixel = (py[hit] - y0) * window[1] + px[hit] - x0
+        # For a repeated index NumPy keeps the last value, so later (nearer) triangles win.
+        values[pixel] = np.einsum("nk,nkc->nc", b[hit], corner_values[part][owner[hit]])
+        covered[pixel] = True
     return UvMap(x0, y0, values.reshape(*window, -1), covered.reshape(window))
+
+
+def _parts(counts: np.ndarray) -> Iterator[slice]:
+    """Runs of triangles, in order, with about ``CANDIDATES`` pixels to look at each: bounds the memory."""
+    group = np.cumsum(counts) // CANDIDATES
+    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(counts)]
+    yield from (slice(start, end) for start, end in zip(edges, edges[1:], strict=False))
 
 
 def _candidates(left, right, top, bottom) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
@@ -62,7 +63,8 @@ def make_worker(
     faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None
 ) -> Callable[[str], Synthesised]:
     """Set up one process and return its function from relative path to answer."""
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    if multiprocessing.parent_process() is not None:
+        cv2.setNumThreads(1)  # the processes are the parallelism
     assets = select_assets(config.mask, *(Path(folder) for folder in config.masks_dirs))
     landmarker = CachedLandmarker(config.landmarks, thorough=config.faces == "all", root=cache)
     return lambda path: synthesise_file(faces_dir, out_dir, path, config, assets, landmarker)
@@ -83,9 +85,11 @@ def synthesise_file(
         data = read_bytes(inside(faces_dir, path))
         blank = replace(blank, source_sha256=bytes_sha256(data))
         image = decode(data, path)
-        faces = choose_faces(landmarker.detect(image, blank.source_sha256), image.shape, config.faces)
+        found = landmarker.detect(image, blank.source_sha256)
+        faces = choose_faces(found, image.shape, config.faces)
         if not faces:
-            return Synthesised(replace(blank, reason="no face found"), landmarker.misses == misses)
+            reason = no_face(found, config.landmarks)
+            return Synthesised(replace(blank, reason=reason), landmarker.misses == misses)
         masked, alpha, placements = mask_faces(image, faces, assets, path, config)
         encoded = encode(masked, Path(path).suffix)
     except ImageError as error:
@@ -99,7 +103,7 @@ def synthesise_file(
         )
     write_bytes(inside(out_dir, path), encoded)
     if config.save_alpha:
-        write_bytes(inside(out_dir, f"{ALPHA_FOLDER}/{path}.png"), encode(alpha, ".png"))
+        write_bytes(alpha_path(out_dir, path), encode(alpha, ".png"))
     row = replace(
         blank, status="masked", reason="", output=path, output_sha256=bytes_sha256(encoded),
         asset="+".join(p.asset_id for p in placements), landmarks=faces[0].detector, faces=len(faces),
@@ -108,9 +112,22 @@ def synthesise_file(
     return Synthesised(row, landmarker.misses == misses)
 
 
+def alpha_path(out_dir: Path, path: str) -> Path:
+    """Where the alpha of an input goes; ".png" is added, so that a.jpg and a.png stay apart."""
+    return inside(out_dir, f"{ALPHA_FOLDER}/{path}.png")
+
+
 def failed_row(path: str, seed: int, reason: str, status: str = "failed") -> ManifestRow:
     """A row without output."""
     return ManifestRow(path, "", "", "", status, reason, "", "", 0, math.nan, seed, "[]")
+
+
+def no_face(found: list[Landmarks], landmarks: str = "auto") -> str:
+    """Why there is no face to mask."""
+    if not found:
+        return "not an aligned 112x112 crop" if landmarks == "aligned" else "no face found"
+    widest = max(inter_ocular_distance(face.points) for face in found)
+    return f"face too small ({widest:.1f} pixels between the eyes, at least {LEAST_INTER_OCULAR:g} are needed)"
 
 
 def choose_faces(faces: list[Landmarks], shape: tuple[int, ...], policy: str) -> list[Landmarks]:
@@ -163,7 +180,7 @@ def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) ->
     from maskbench import __version__
 
     assets = select_assets(config.mask, *(Path(folder) for folder in config.masks_dirs))
-    versions = {name: version(name) for name in ("mediapipe", "numpy", "opencv-contrib-python")}
+    versions = {name: version(name) for name in ("mediapipe", "numpy", "opencv-contrib-python", "scipy")}
     values = asdict(config)
     del values["masks_dirs"]  # where a mask lies changes nothing; its digest does
     return {

@@ -14,7 +14,7 @@ from maskbench.recognizers.engines import DEVICES, ENGINES, resolve_device
 from maskbench.registry import Registry, nearest
 from maskbench.types import Recognizer, RecognizerSpec, Status
 
-__all__ = ["RECOGNIZERS", "checked_embed", "load_recognizer", "resolve_device", "spec_digest"]
+__all__ = ["RECOGNIZERS", "checked_embed", "load_recognizer", "network_digest", "resolve_device", "spec_digest"]
 
 RECOGNIZERS: Registry = Registry("recognizer", "maskbench.recognizers", BUILTIN)
 ONNX_PREFIX = "onnx:"
@@ -74,6 +74,15 @@ def spec_digest(spec: RecognizerSpec) -> str:
     """
     values = {key: value for key, value in asdict(spec).items() if key not in _DESCRIPTIVE}
     return config_sha256(values)
+
+
+def network_digest(recognizer: Recognizer) -> str:
+    """``spec_digest``, and the ``network_id`` of a recognizer that has one.
+
+    dlib-resnet's specification names the published weights; what runs is an export of them. Vectors of an export that
+    was corrected since must not be answered from the cache.
+    """
+    return config_sha256([spec_digest(recognizer.spec), getattr(recognizer, "network_id", "")])
 
 
 def checked_embed(

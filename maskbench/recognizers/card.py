@@ -14,9 +14,8 @@ from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.files import read_json
 from maskbench.recognizers.preprocess import COLOUR_ORDERS
 from maskbench.registry import nearest
+from maskbench.scoring import COMPARATORS
 from maskbench.types import RecognizerSpec
-
-COMPARATORS = ("cosine", "negative-l2")
 
 
 def _is_size(value: Any) -> bool:
@@ -57,7 +56,7 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "mean": ("a number or three", _is_channels),
     "std": ("a positive number or three", _is_scale),
     "embedding_size": ("a positive whole number", _is_size),
-    "comparator": (f"one of {', '.join(COMPARATORS)}", lambda v: v in COMPARATORS),
+    "comparator": (f"one of {', '.join(COMPARATORS)}", lambda v: isinstance(v, str) and v in COMPARATORS),
     "parameters": ("a whole number or null", lambda v: v is None or _is_size(v)),
     "training_data": (
         "a list of names or null",

@@ -16,7 +16,7 @@ from maskbench.types import Recognizer, RecognizerSpec
 PACKAGE = "face-recognition-models"
 FILE = "dlib_face_recognition_resnet_model_v1.dat"
 WEIGHTS_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
-# Raise when the network or its export changes: older files in the cache are then left alone.
+# Raise when the network or its export changes: older files and embeddings in the cache are then left alone.
 EXPORT_VERSION = 1
 
 # Preprocessing as dlib stores it in the file; training data, licence and the absence of LFW's people from the
@@ -120,7 +120,7 @@ def dlib_resnet(device: str = "auto", engine: str = "onnxruntime") -> Recognizer
         import_engine("torch")
         from maskbench.models.dlib_resnet import load_dlib_resnet
 
-        return TorchRecognizer(load_dlib_resnet(checked_weights()), SPEC, device)
+        return TorchRecognizer(load_dlib_resnet(checked_weights()), SPEC, device, f"export {EXPORT_VERSION}")
     import_engine("onnxruntime")
     data, path = _cached_onnx()
-    return OnnxRecognizer(open_session(data, path, device), SPEC, path)
+    return OnnxRecognizer(open_session(data, path, device), SPEC, path, bytes_sha256(data))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from types import ModuleType
 
 from maskbench.errors import RecognizerError
+from maskbench.parallel import default_workers
 from maskbench.registry import nearest
 
 ENGINES = ("onnxruntime", "torch")
@@ -61,6 +61,4 @@ def no_cuda(engine: str) -> RecognizerError:
 
 def thread_count() -> int:
     """Threads for one network: the processors this process may use, at most ``MAX_THREADS``."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    available = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(available, MAX_THREADS))
+    return min(default_workers(), MAX_THREADS)

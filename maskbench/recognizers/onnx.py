@@ -114,13 +114,15 @@ class OnnxRecognizer:
         session: from ``open_session``.
         spec: what the card says; its ``engine`` is replaced by the provider that the session really uses.
         label: the file's name, for messages.
+        network_id: what tells this network from others with the same ``spec``, for the cache of embeddings. Not needed
+            where ``spec.weights_sha256`` is that of the very file that runs.
 
     Raises:
         RecognizerError: the network's input or output disagrees with ``spec``.
     """
 
-    def __init__(self, session: Any, spec: RecognizerSpec, label: Path | str = "") -> None:
-        self._session, self._label = session, label or spec.name
+    def __init__(self, session: Any, spec: RecognizerSpec, label: Path | str = "", network_id: str = "") -> None:
+        self._session, self._label, self.network_id = session, label or spec.name, network_id
         batch, *size = _image_input(session, self._label)
         if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size, strict=True)):
             raise RecognizerError(

@@ -23,16 +23,21 @@ class TorchRecognizer:
         module: (N, 3, H, W) float32 normalised to (N, D); it is moved to the device and put in evaluation mode.
         spec: its specification; ``engine`` is replaced by the device that it runs on.
         device: "auto", "cpu" or "cuda".
+        network_id: what tells this network from others with the same ``spec``, for the cache of embeddings: change it
+            with the module's code, which ``spec.weights_sha256`` does not cover.
 
     Raises:
         RecognizerError: torch is missing, or "cuda" was asked for and there is none.
     """
 
-    def __init__(self, module: torch.nn.Module, spec: RecognizerSpec, device: str = "auto") -> None:
+    def __init__(
+        self, module: torch.nn.Module, spec: RecognizerSpec, device: str = "auto", network_id: str = ""
+    ) -> None:
         self._torch = import_engine("torch")
         self._device = resolve_device(device, "torch")
         self._module = module.to(self._device).eval()
         self.spec = replace(spec, engine=f"torch:{self._device}")
+        self.network_id = network_id
 
     def embed(self, faces: np.ndarray, masks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Faces (N, H, W, 3) uint8 RGB to vectors (N, D) float32 and status (N,) int8, all OK."""

@@ -12,12 +12,12 @@ import numpy as np
 
 from maskbench.errors import MaskbenchError, ResultError
 from maskbench.files import write_bytes
-from maskbench.leaderboard import comparison_key, file_for_each
+from maskbench.leaderboard import file_for_each
 from maskbench.metrics.conditions import LABELS
 from maskbench.metrics.curves import Det, det, thin
 from maskbench.metrics.errors import FEW
-from maskbench.results import Run
-from maskbench.types import Status
+from maskbench.results import Key, Run, comparison_key, value_at
+from maskbench.types import Result, Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def plot_results(runs: Sequence[Run], path: Path) -> None:
     The same runs give the same bytes with the same version of Matplotlib. No display is needed.
 
     Raises:
-        ResultError: there is nothing to draw, or the runs differ in protocol, masked set or alignment.
+        ResultError: there is nothing to draw, or the runs differ in protocol, masked set, alignment or pictures.
         MaskbenchError: another extension, or the file cannot be written.
     """
     write_bytes(path, render(runs, Path(path).suffix))
@@ -88,7 +88,7 @@ def render(runs: Sequence[Run], suffix: str = ".png") -> bytes:
 
 def plot_groups(runs: Sequence[Run], path: Path) -> list[Path]:
     """Draw one picture for each group of comparable runs, as the leaderboard makes one table; return the files."""
-    groups: dict[tuple[str, str, str, str], list[Run]] = {}
+    groups: dict[Key, list[Run]] = {}
     for run in runs:
         groups.setdefault(comparison_key(run.result), []).append(run)
     keys = sorted(groups)
@@ -102,10 +102,12 @@ def curves(runs: Sequence[Run]) -> list[Curve]:
     """The exact curve of every run and condition that has completed comparisons of both classes.
 
     Raises:
-        ResultError: the runs differ in protocol, masked set or alignment, so that one picture would mislead.
+        ResultError: the runs differ in protocol, masked set, alignment or pictures, so that one picture would mislead.
     """
     if len({comparison_key(run.result) for run in runs}) > 1:
-        raise ResultError("the results differ in protocol, masked set or alignment; draw each group on its own")
+        raise ResultError(
+            "the results differ in protocol, masked set or alignment, or in their pictures; draw each group on its own"
+        )
     names = _names(runs)
     return [curve for run, name in zip(runs, names, strict=True) for curve in _curves_of(run, name)]
 
@@ -129,13 +131,12 @@ def _curves_of(run: Run, name: str) -> Iterator[Curve]:
         mated, non_mated = scores[rows & run.scores.mated], scores[rows & ~run.scores.mated]
         if not len(mated) or not len(non_mated):
             continue
-        metrics: Any = run.result.metrics.get(condition, {})
-        point = tuple((metrics.get("fmr100") or {}).get(key) for key in ("fmr_measured", "fnmr"))
+        point = tuple(value_at(run.result, condition, "fmr100", key) for key in ("fmr_measured", "fnmr"))
         yield Curve(
             name,
             condition,
             det(mated, non_mated),
-            (metrics.get("eer") or {}).get("value"),
+            value_at(run.result, condition, "eer", "value"),
             None if None in point else point,
             len(mated),
             len(non_mated),
@@ -160,12 +161,17 @@ def draw(runs: Sequence[Run]) -> Figure:
     roc, right = (figure.add_axes((x / width, y / height, w / width, h / height)) for x, y, w, h in frames)
     _draw_roc(roc, lines, colours)
     _draw_det(right, lines, colours)
-    result = runs[0].result
-    masked = str(result.digests.get("manifest", ""))[:8] or "none"
-    title = f"{result.protocol.get('name', '')}   (masked set {masked}, alignment {result.align})"
+    title = _title(runs[0].result)
     figure.text(0.85 / width, 1 - 0.25 / height, title, fontsize=11, fontweight="bold", va="center", parse_math=False)
     _legends(figure, lines, colours, keys / height)
     return figure
+
+
+def _title(result: Result) -> str:
+    masked = str(result.digests.get("manifest", ""))[:8] or "none"
+    lost = result.environment.get("missing_pictures", "0")
+    missing = "" if lost == "0" else f", {lost} pictures missing"
+    return f"{result.protocol.get('name', '')}   (masked set {masked}, alignment {result.align}{missing})"
 
 
 def _colours(models: Sequence[str]) -> dict[str, Any]:

@@ -179,6 +179,7 @@ def test_the_demo_says_what_to_do_when_there_are_no_faces(tmp_path: Path, call, 
 
 
 def test_preview_draws_the_mannequins_in_every_mask(tmp_path: Path, call):
+    assert call("masks", "preview", tmp_path / "sheet.png", "--side", "0")[0] == 2
     code, _, _ = call("masks", "preview", tmp_path / "sheet.png", "--side", "96")
     sheet = read_image(tmp_path / "sheet.png")
     assert code == 0 and sheet.shape == (4 * 96, 7 * 96, 3)
@@ -255,10 +256,14 @@ def test_hostile_pictures_become_rows(crop_folder, tmp_path: Path, call, mannequ
     (faces / "empty.bmp").write_bytes(b"")
     (faces / "cut.jpg").write_bytes((faces / "grey.jpg").read_bytes()[:5000])
     os.mkfifo(faces / "pipe.png")
+    (faces / "carriage\r.png").write_bytes(b"neither")
     (faces / "loop").symlink_to(faces)
     (faces / "dangling.jpg").symlink_to(faces / "nowhere")
     code, out, _ = call("synthesize", faces, tmp_path / "out", "--workers", "1")
-    rows = {row["source"]: row for row in csv.DictReader((tmp_path / "out" / "manifest.csv").open(encoding="utf-8"))}
+    rows = {
+        row["source"]: row
+        for row in csv.DictReader((tmp_path / "out" / "manifest.csv").open(encoding="utf-8", newline=""))
+    }
     assert code == 0 and {n for n, r in rows.items() if r["status"] == "masked"} == {
         "good.png",
         "grey.jpg",
@@ -266,7 +271,17 @@ def test_hostile_pictures_become_rows(crop_folder, tmp_path: Path, call, mannequ
         "deep.png",
     }
     reasons = {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
-    assert set(reasons) == {"plain.webp", "huge.png", "text.jpg", "empty.bmp", "cut.jpg"}
+    assert set(reasons) == {
+        "plain.webp",
+        "huge.png",
+        "text.jpg",
+        "empty.bmp",
+        "cut.jpg",
+        "dangling.jpg",
+        "carriage\r.png",
+    }
+    assert {name for name, row in rows.items() if row["status"] == "skipped"} == {"loop", "pipe.png"}
+    assert call("synthesize", faces, tmp_path / "out", "--workers", "1", "--resume")[0] == 0
     assert "30000x30000" in reasons["huge.png"] and "truncated" in reasons["cut.jpg"]
     assert reasons["plain.webp"] == "no face found" and "empty" in reasons["empty.bmp"]
     grey = read_image(tmp_path / "out" / "grey.jpg")

@@ -64,12 +64,12 @@ def test_links_to_folders_are_not_followed_and_links_to_files_are_files(tmp_path
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     (tmp_path / "2.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "nowhere")
-    assert paths(tmp_path) == ["2.jpg", "a/1.jpg"]
-
-
-def test_pipes_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert paths(tmp_path) == []
+    found = {file.path: file for file in walk(tmp_path)}
+    assert list(found) == ["2.jpg", "a/1.jpg", "a/loop", "broken.jpg", "pipe.jpg"]
+    assert [name for name, file in found.items() if file.is_image] == ["2.jpg", "a/1.jpg", "broken.jpg"]
+    assert "link to a folder" in found["a/loop"].note and "not a regular file" in found["pipe.jpg"].note
+
 
 
 @pytest.mark.parametrize("name", ["missing", "file.jpg"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -62,6 +65,18 @@ def test_detection_does_not_depend_on_what_was_seen_before(mesh: MediapipeLandma
 def test_no_face_in_noise(mesh: MediapipeLandmarker, make_crop):
     assert mesh.detect(np.random.default_rng(0).integers(0, 256, (200, 300, 3)).astype(np.uint8)) == []
     assert mesh.detect(np.zeros((10, 8, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(2, 30_000, 3), (30_000, 500, 3), (6000, 5000, 3)])
+def test_long_and_large_pictures_do_not_end_the_process(shape: tuple, mesh: MediapipeLandmarker):
+    assert mesh.detect(np.full(shape, 90, np.uint8)) == []
+
+
+def test_a_face_in_a_large_picture_is_found_where_it_is(mesh: MediapipeLandmarker):
+    picture = read_image(mannequins()[0])
+    small = mesh.detect(picture)[0].points
+    large = mesh.detect(cv2.resize(picture, (5120, 5120), interpolation=cv2.INTER_CUBIC))[0].points
+    assert np.median(np.abs((large[:, :2] + 0.5) / 10 - 0.5 - small[:, :2])) < 0.02 * inter_ocular_distance(small)
 
 
 def test_small_faces_of_a_group_are_found_when_all_are_wanted(mesh: MediapipeLandmarker):
@@ -146,3 +161,57 @@ def test_real_crops_and_photographs_have_faces(data_root: Path, mesh: MediapipeL
     assert len(eyes) >= len(crops) - 1
     assert np.median(np.abs(np.stack(eyes) - TEMPLATES["arcface112"].points[:2])) < 3
     assert sum(bool(mesh.detect(read_image(path))) for path in photos) >= len(photos) - 1
+
+
+def test_damaged_landmark_files_are_never_believed(tmp_path: Path):
+    path, rng = tmp_path / "x.npy", random.Random(0)
+    face = mesh_landmarks(canonical_face() * 30 + [50, 50, 0], "some-detector")
+    cache_module._write(path, [face, face])
+    data = path.read_bytes()
+    (first, second) = cache_module._read(path)
+    assert np.array_equal(first.points, face.points) and second.detector == "some-detector"
+    damaged = [data[:size] for size in (*range(0, 200), *range(len(data) - 60, len(data)))]
+    damaged += [b"PK\x03\x04" + data, data + b"x", data.replace(b"some", b"same")]
+    for number in range(600):
+        flipped = bytearray(data)
+        flipped[rng.randrange(128 if number % 2 else len(data))] ^= rng.randrange(1, 256)
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        path.write_bytes(content)
+        assert cache_module._read(path) is None
+    path.write_bytes(data)
+    assert len(cache_module._read(path)) == 2
+
+
+def test_landmarks_that_are_no_numbers_are_not_believed(tmp_path: Path):
+    for value in (np.nan, np.inf):
+        points = canonical_face().copy()
+        points[7, 1] = value
+        cache_module._write(tmp_path / "x.npy", [mesh_landmarks(points, "x")])
+        assert cache_module._read(tmp_path / "x.npy") is None
+
+
+def test_refreshing_detects_anew_and_replaces_the_entry(tmp_path: Path):
+    crop, digest = np.zeros((112, 112, 3), np.uint8), "ab" * 32
+    (right,) = CachedLandmarker("aligned", root=tmp_path).detect(crop, digest)
+    (entry,) = tmp_path.rglob("*.npy")
+    cache_module._write(entry, [mesh_landmarks(right.points + 9, "old")])
+    assert CachedLandmarker("aligned", root=tmp_path).detect(crop, digest)[0].detector == "old"
+    for refresh in (True, False):
+        cached = CachedLandmarker("aligned", root=tmp_path, refresh=refresh)
+        assert np.array_equal(cached.detect(crop, digest)[0].points, right.points)
+        assert (cached.hits, cached.misses) == ((0, 1) if refresh else (1, 0))
+
+
+def test_the_five_points_have_one_definition():
+    face = mesh_landmarks(canonical_face() * 30 + [50, 50, 0], "x")
+    points = face.points.astype(np.float64)
+    np.testing.assert_array_equal(five_points(face), five_point_rows(points)[:, :2])
+    eye = (points[33] + points[133] + points[159] + points[145]) / 4
+    np.testing.assert_allclose(five_point_rows(points)[0], eye, atol=1e-12)
+    np.testing.assert_array_equal(five_point_rows(points)[2:], points[[1, 61, 291]])
+
+
+def test_alignment_loads_no_landmark_network():
+    code = "import sys, maskbench.align; print([m for m in ('mediapipe', 'torch', 'onnxruntime') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -13,6 +13,7 @@ import pytest
 from maskbench.errors import MaskbenchError
 from maskbench.masking.assets import CATEGORIES, list_assets, load_asset, select_assets, shipped_root
 
+PANEL = {"top": [[0, 0.2], [0.9, 0.6]], "bottom": [[0, 1.9], [0.9, 1.2]], "uv": [0, 0, 1, 1], "gap": 0.05}
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -60,6 +61,10 @@ def test_two_masks_of_one_name_and_a_missing_root(copy, tmp_path: Path):
     shutil.copytree(folder, tmp_path / "again" / "mine")
     with pytest.raises(MaskbenchError, match="a mask named mine exists"):
         list_assets(folder.parent, tmp_path / "again")
+    with pytest.raises(MaskbenchError, match="is one mask; give the folder that holds it"):
+        list_assets(folder)
+    with pytest.raises(MaskbenchError, match="holds no mask"):
+        list_assets(tmp_path)
     with pytest.raises(MaskbenchError, match="no such mask folder"):
         list_assets(tmp_path / "none")
 
@@ -82,6 +87,16 @@ def test_two_masks_of_one_name_and_a_missing_root(copy, tmp_path: Path):
         ),
         ({"texture": "../../secret.png"}, "not a relative path inside"),
         ({"texture": "none.png"}, "not an 8-bit RGBA PNG"),
+        ({"texture": 5}, "texture must be a text"),
+        ({"colourways": ["white"]}, "colourways must map names"),
+        ({"geometry": []}, "geometry.panel is missing"),
+        ({"geometry": {"panel": PANEL | {"top": 5}}}, "geometry: TypeError"),
+        ({"geometry": {"panel": PANEL | {"top": [["a", "b"], [1, 2]]}}}, "geometry: ValueError"),
+        ({"geometry": {"panel": PANEL | {"uv": [0, 1]}}}, "geometry: ValueError"),
+        ({"geometry": {"panel": PANEL | {"uv": [0, 0, 1, 7]}}}, "uv outside 0 to 1"),
+        ({"geometry": {"panel": PANEL, "ribbons": [5]}}, "geometry: TypeError"),
+        ({"geometry": {"panel": PANEL, "ribbons": [{"points": [[0, 0, 0]], "uv": [0, 0, 1, 1]}]}}, "geometry: "),
+        ({"geometry": {"panel": PANEL, "tinted": "half"}}, "geometry: ValueError"),
     ],
 )
 def test_a_malformed_mask_is_refused_by_file_and_key(copy, values, message: str):

@@ -22,7 +22,7 @@ from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import synthesis
 from maskbench.masking.assets import list_assets, load_asset
-from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, synthesize
+from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, _locked, synthesize
 from maskbench.masking.placement import from_json
 from maskbench.masking.render import render
 from maskbench.masking.synthesis import SynthesisConfig, choose_faces
@@ -47,7 +47,7 @@ def test_every_input_has_a_row_and_its_pixels_follow_from_it(crop_folder, tmp_pa
     rows = {row.source: row for row in manifest.read_manifest(tmp_path / "out" / manifest.NAME)}
     assert rows["notes.txt"].status == "skipped" and ".hidden.png" not in rows
     assert "not a readable" in rows["text.JPG"].reason and "truncated" in rows["cut.jpg"].reason
-    assert rows["no face/wide.v2.ünï.png"].reason == "no face found"
+    assert rows["no face/wide.v2.ünï.png"].reason == "not an aligned 112x112 crop"
     assert not (tmp_path / "out" / "text.JPG").exists()
     for path in faces.rglob("Subject*.png"):
         row = rows[path.relative_to(faces).as_posix()]
@@ -175,6 +175,40 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(crop_folder, 
     assert tree(out) == tree(tmp_path / "whole")
 
 
+def test_resuming_repairs_alphas_and_removes_what_is_no_longer_masked(crop_folder, tmp_path: Path):
+    faces, out = crop_folder(6), tmp_path / "out"
+    config = SynthesisConfig(landmarks="aligned", save_alpha=True)
+    synthesize(faces, out, config, 1)
+    inputs = sorted(faces.rglob("*.png"))
+    inputs[0].unlink()
+    write_image(inputs[1], np.zeros((90, 90, 3), np.uint8))
+    (out / synthesis.ALPHA_FOLDER / f"{inputs[2].relative_to(faces).as_posix()}.png").unlink()
+    assert synthesize(faces, out, config, 1, resume=True).new == 2
+    synthesize(faces, tmp_path / "fresh", config, 1)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_two_runs_do_not_share_a_folder(crop_folder, tmp_path: Path):
+    faces, out = crop_folder(4), tmp_path / "out"
+    with _locked(out), pytest.raises(MaskbenchError, match="another run is writing there"):
+        synthesize(faces, out, ALIGNED, 1)
+    assert synthesize(faces, out, ALIGNED, 1).new == 4
+
+
+def test_wrong_names_in_the_configuration_fail_before_any_file_is_written(crop_folder, tmp_path: Path):
+    faces = crop_folder(4)
+    for config in (SynthesisConfig(landmarks="alligned"), SynthesisConfig(faces="bigest"), SynthesisConfig(mask="n59")):
+        with pytest.raises(MaskbenchError, match="did you mean"):
+            synthesize(faces, tmp_path / "out", config, 2)
+    assert not (tmp_path / "out" / CONFIG).exists()
+
+
+def test_a_face_too_small_says_so():
+    found = [mesh_landmarks(canonical_face() * 3 + [50, 50, 0], "test")]
+    assert choose_faces(found, (110, 110), "largest") == []
+    assert synthesis.no_face(found).startswith("face too small (3.") and synthesis.no_face([]) == "no face found"
+
+
 def test_output_inside_input_is_refused_both_ways(crop_folder, tmp_path: Path):
     faces = crop_folder(2)
     for out in (faces, faces / "masked", tmp_path):
@@ -205,7 +239,7 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
     monkeypatch.setattr(synthesis, "render", faulty)
     summary = synthesize(faces, tmp_path / "out", ALIGNED, 1)
     assert summary.counts == {"masked": 3, "failed": 1, "skipped": 0}
-    assert list(summary.reasons) == ["internal error: ZeroDivisionError: a bug"]
+    assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug"]
     assert "Traceback" in (tmp_path / "out" / FAULTS).read_text()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from maskbench.masking import raster
 from maskbench.masking.raster import rasterise
 
 
@@ -40,6 +41,19 @@ def test_agrees_with_the_naive_rasteriser(seed: int):
         got[seen.y0 : seen.y0 + height, seen.x0 : seen.x0 + width] = seen.values
         assert np.array_equal(seen.covered, seen.values[..., 0] > -0.5)
     assert np.allclose(got, expected, atol=1e-5)
+
+
+def test_working_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(7)
+    points = np.column_stack([rng.uniform(0, 60, (40, 2)), rng.uniform(-5, 5, 40)])
+    triangles, attributes = rng.integers(0, 40, (60, 3)), rng.uniform(size=(40, 3))
+    whole = rasterise(points, triangles, attributes, 60, 60)
+    monkeypatch.setattr(raster, "CANDIDATES", 500)
+    parts = rasterise(points, triangles, attributes, 60, 60)
+    assert np.array_equal(whole.values, parts.values) and np.array_equal(whole.covered, parts.covered)
+    counts = np.array([3, 400, 200, 900, 1, 1])
+    slices = list(raster._parts(counts))
+    assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])] and slices[-1].stop == 6 and len(slices) > 1
 
 
 def test_a_shared_edge_leaves_no_gap():

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from maskbench.errors import MaskbenchError, RecognizerError
-from maskbench.recognizers import base
-from maskbench.recognizers.base import RECOGNIZERS, checked_embed, load_recognizer, resolve_device, spec_digest
+from maskbench.recognizers import base, engines
+from maskbench.recognizers.base import (
+    RECOGNIZERS,
+    checked_embed,
+    load_recognizer,
+    network_digest,
+    resolve_device,
+    spec_digest,
+)
 from maskbench.recognizers.dummy import dummy
 from maskbench.recognizers.engines import import_engine, thread_count
 from maskbench.registry import Registry
@@ -121,11 +128,22 @@ def test_unknown_device_and_engine():
         resolve_device("cpu", "tensorrt")
 
 
-def test_threads_are_few():
+def test_threads_are_few(monkeypatch):
     assert 1 <= thread_count() <= 8
+    for processors, threads in ((1, 1), (3, 3), (64, 8)):
+        monkeypatch.setattr(engines, "default_workers", lambda processors=processors: processors)
+        assert thread_count() == threads
 
 
 # --- digest
+
+
+def test_networks_of_one_specification_are_told_apart():
+    plain, first, second = Fake(), Fake(), Fake()
+    first.network_id, second.network_id = "1", "2"
+    assert len({network_digest(recognizer) for recognizer in (plain, first, second)}) == 3
+    assert network_digest(Fake()) == network_digest(plain)
+    assert network_digest(Fake(spec=replace(SPEC, comparator="negative-l2"))) != network_digest(plain)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_unknown_keys_get_a_suggestion(card, tmp_path):
         ("embedding_size", 0),
         ("embedding_size", True),
         ("comparator", "euclidean"),
+        ("comparator", ["cosine"]),
         ("parameters", 0.5),
         ("training_data", "LFW"),
         ("training_data", [1]),

@@ -14,7 +14,7 @@ from maskbench.digest import file_sha256
 from maskbench.errors import RecognizerError
 from maskbench.models.dlib_weights import read_dlib_weights
 from maskbench.recognizers import dlib_resnet
-from maskbench.recognizers.base import checked_embed, load_recognizer
+from maskbench.recognizers.base import checked_embed, load_recognizer, network_digest
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,6 +56,16 @@ def test_engines_agree(recognizer, chips):
     np.testing.assert_allclose(first, second, atol=1e-5)
     assert np.linalg.norm(first[0] - first[1]) > 0.01  # and they say something
     assert (recognizer.spec.engine, other.spec.engine) == ("onnxruntime:CPUExecutionProvider", "torch:cpu")
+
+
+def test_embeddings_belong_to_the_bytes_that_run(recognizer, cache, monkeypatch):
+    (path,) = cache.glob("onnx/*.onnx")
+    assert recognizer.network_id == file_sha256(path) != recognizer.spec.weights_sha256
+    torch_digests = set()
+    for number in (1, 2):
+        monkeypatch.setattr(dlib_resnet, "EXPORT_VERSION", number)
+        torch_digests.add(network_digest(load_recognizer("dlib-resnet", device="cpu", engine="torch")))
+    assert len(torch_digests) == 2
 
 
 def test_damaged_cache_is_made_again(recognizer, cache, chips):
