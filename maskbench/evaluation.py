@@ -19,6 +19,7 @@ from maskbench.embed import (
     embed_inventory,
 )
 from maskbench.errors import MaskbenchError
+from maskbench.files import write_text
 from maskbench.inventory import Inventory, take_inventory
 from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
@@ -27,7 +28,11 @@ from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.registry import nearest
 from maskbench.results import SCHEMA_VERSION, refuse_other_result, result_dir, save_run
 from maskbench.scoring import score_pairs
-from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result
+from maskbench.tables import csv_text
+from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result, Status
+
+FAILURES_FILE = "failures.csv"
+FAILURE_COLUMNS = ("sample_id", "condition", "reason")
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class EvaluationOptions:
     Attributes:
         device: "auto", "cpu" or "cuda"; engine: "onnxruntime" or "torch".
         align: "auto", "detect" or "source", see ``embed.alignment_mode``.
+        workers: processes for finding landmarks; 0 takes every processor. More than one needs a script's call to stand
+            under ``if __name__ == "__main__":``.
         cache: of landmarks and embeddings. "missing" computes what the cache lacks, "always" computes everything anew
             and replaces what the cache holds of it, "never" neither reads nor writes.
         threshold: a decision threshold of the user's own, reported beside the others.
@@ -47,7 +54,7 @@ class EvaluationOptions:
     engine: str = "onnxruntime"
     align: str = "auto"
     cache: str = "missing"
-    workers: int = 0
+    workers: int = 1
     threshold: float | None = None
     allow_missing: bool = False
 
@@ -57,7 +64,7 @@ def evaluate(
     out: Path | str,
     options: EvaluationOptions | None = None, cache_root: Path | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz}``.
+    """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz,failures.csv}``.
 
     A result of the same comparison (``results.comparison_key``) that lies there is replaced.
 
@@ -95,9 +102,18 @@ def evaluate(
         embeddings = embed_inventory(recognizer, inventory, points, cache)
         scores = score_pairs(protocol, embeddings, recognizer.spec.comparator)
         parts = summarise_protocol(protocol, scores, embeddings, options.threshold)
+        write_failures(folder / FAILURES_FILE, embeddings)
         result = _result(recognizer, inventory, embeddings, mode, parts, options)
         save_run(folder, result, scores, protocol.pairs)
     return folders
+
+
+def write_failures(path: Path, embeddings: EmbeddingSet) -> None:
+    """List the pictures without a template: sample_id, condition, reason; a header alone when there are none."""
+    columns = (embeddings.sample_ids, embeddings.conditions, embeddings.reasons)
+    failed = embeddings.status != Status.OK
+    rows = sorted(zip(*(column[failed].tolist() for column in columns), strict=True))
+    write_text(path, csv_text(FAILURE_COLUMNS, [[" ".join(value.split()) for value in row] for row in rows]))
 
 
 def _result(

@@ -116,8 +116,16 @@ def take_inventory(
             f"{missing[0].reason.removeprefix('missing: ')}; check the folders, or use --allow-missing to count them "
             "as failures"
         )
+    _refuse_unmasked(protocol, items, masked_dir)
     digest, policy = _masked_digest(masked_dir, items), _face_policy(masked_dir)
     return Inventory(items, digest, policy, protocol, faces_dir, allow_missing)
+
+
+def _refuse_unmasked(protocol: Protocol, items: list[Item], masked_dir: Path | None) -> None:
+    """A masked set that is byte for byte the unmasked one is a wrong path, and its figures would look wonderful."""
+    masked = [item for item in items if item.condition == "masked" and item.path]
+    if masked and all(item.sha256 == protocol.samples[item.sample_id].sha256 for item in masked):
+        raise ProtocolError(f"{masked_dir}: holds the unmasked pictures themselves; give the folder of masked ones")
 
 
 def _keys(protocol: Protocol) -> set[tuple[str, str]]:

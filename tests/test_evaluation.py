@@ -15,7 +15,7 @@ from maskbench import embed as embed_module
 from maskbench import evaluation as evaluation_module
 from maskbench.embed import EmbeddingCache, alignment_points, embed_inventory
 from maskbench.errors import MaskbenchError, ProtocolError, RecognizerError, ResultError
-from maskbench.evaluation import EvaluationOptions, evaluate
+from maskbench.evaluation import FAILURE_COLUMNS, FAILURES_FILE, EvaluationOptions, evaluate
 from maskbench.images import encode, read_image, write_image
 from maskbench.inventory import take_inventory
 from maskbench.landmarks import cache as cache_module
@@ -28,6 +28,7 @@ from maskbench.masking.synthesis import SynthesisConfig
 from maskbench.protocols import build_protocol, make_folders
 from maskbench.recognizers.base import load_recognizer
 from maskbench.results import load_results, load_run, read_result
+from maskbench.tables import read_columns
 from maskbench.types import PairTable, Status
 
 
@@ -143,7 +144,7 @@ def test_a_picture_that_could_not_be_masked_is_a_failure_not_an_error(scene, tmp
     synthesize(faces, tmp_path / "again", SynthesisConfig(landmarks="aligned"), 1)
     inventory = take_inventory(protocol, faces, tmp_path / "again")
     (item,) = [i for i in inventory.items if i.condition == "masked" and i.path is None]
-    assert item.reason == "masking failed: no face found" and picture.any()
+    assert item.reason == "masking failed: not an aligned 112x112 crop" and picture.any()
 
 
 def test_missing_pictures_stop_the_run_or_count_as_failures(scene, tmp_path: Path):
@@ -318,6 +319,8 @@ def test_source_alignment_of_masked_only_comparisons_takes_the_originals(scene, 
         write_image(path, np.pad(read_image(path), ((4, 4), (4, 4), (0, 0)), "edge"))  # no aligned crops any more
     protocol, masked = masked_only(make_folders(faces, 24)), tmp_path / "bigger"
     shutil.copytree(faces, masked)
+    for path in masked.rglob("*.png"):
+        write_image(path, 255 - read_image(path))  # as good as masked
     points, asked = align.TEMPLATES["arcface112"].points, []
 
     def find(paths, *_):
@@ -513,3 +516,29 @@ def test_a_shard_that_contradicts_its_checksum_is_left_alone(tmp_path: Path):
         assert not EmbeddingCache(tmp_path, dummy)._known
     np.savez(shard, **arrays)
     assert list(EmbeddingCache(tmp_path, dummy)._known) == ["k"]
+
+
+def test_a_masked_set_that_is_not_masked_is_refused(scene, tmp_path: Path):
+    protocol, faces, _ = scene
+    with pytest.raises(ProtocolError, match="holds the unmasked pictures themselves"):
+        run((protocol, faces, faces), tmp_path / "r")
+
+
+def test_pictures_without_a_template_are_listed_with_their_reasons(scene, tmp_path: Path):
+    folder = run(scene, tmp_path / "r", models=["dummy-failing"])[0]
+    columns, values = read_columns(folder / FAILURES_FILE)
+    rows = list(zip(*values, strict=True))
+    counts = read_result(folder / "result.json").counts
+    assert tuple(columns) == FAILURE_COLUMNS and rows == sorted(rows)
+    assert {row[2] for row in rows} == {"the recognizer gave no template"}
+    assert len([row for row in rows if row[1] == "unmasked"]) >= counts["UMR-UMP"]["probe_samples_failed"] > 0
+
+
+def test_a_recognizer_without_a_digest_of_its_weights_is_not_cached(scene, tmp_path: Path):
+    protocol, faces, masked = scene
+    inventory = take_inventory(protocol, faces, masked)
+    _, points = alignment_points(inventory, "auto", 1, None)
+    dummy = load_recognizer("dummy")
+    nameless = type("Nameless", (), {"spec": replace(dummy.spec, weights_sha256=""), "embed": dummy.embed})()
+    embed_inventory(nameless, inventory, points, EmbeddingCache(tmp_path / "cache", nameless))
+    assert not list((tmp_path / "cache").rglob("*.npz"))

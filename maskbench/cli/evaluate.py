@@ -31,7 +31,7 @@ Examples:
     "--cache", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
     help="Landmarks and embeddings on disk: compute what is missing, everything anew, or do without.",
 )  # fmt: skip
-@click.option("--workers", default=0, help="Processes for landmarks; 0 takes every processor.")
+@click.option("--workers", default=0, type=click.IntRange(0, 256), help="Processes for landmarks; 0: every processor.")
 @click.option("--threshold", type=float, help="A threshold of your own; its FMR and FNMR are reported too.")
 @click.option("--allow-missing", is_flag=True, help="Count missing pictures as failures to extract a template.")
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
 
     Without --masked only the unmasked condition is run. An interrupted run continues from its cached embeddings.
     """
-    from maskbench.evaluation import EvaluationOptions
+    from maskbench.evaluation import FAILURES_FILE, EvaluationOptions
     from maskbench.evaluation import evaluate as run
     from maskbench.files import cache_root
     from maskbench.leaderboard import make_leaderboard, render_text
@@ -53,4 +53,20 @@ def evaluate(
     folders = run(load_protocol(protocol_name), models, faces, masked, out, options, cache_root())
     click.echo(render_text(make_leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
     for folder in folders:
+        click.echo(describe_failures(folder / FAILURES_FILE))
         click.echo(f"written: {folder / RESULT_FILE}")
+
+
+def describe_failures(path: Path) -> str:
+    """How many pictures gave no template, and why; the list is in the file."""
+    from collections import Counter
+
+    from maskbench.tables import read_columns
+
+    _, (_, conditions, reasons_given) = read_columns(path)
+    if not conditions:
+        return f"{path.parent.name}: every picture gave a template"
+    reasons = Counter(f"{condition}: {reason}" for condition, reason in zip(conditions, reasons_given, strict=True))
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    listed = "; ".join(f"{count} {reason}" for reason, count in ordered[:4])
+    return f"{path.parent.name}: {len(conditions)} pictures without a template ({listed}), listed in {path}"

@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
     except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
+        click.echo("interrupted; what is finished is kept, and the same command continues from there", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

@@ -32,7 +32,7 @@ def card(onnx: Path) -> None:
 
     click.echo(json.dumps(draft_card(onnx), indent=2))
     click.echo(
-        "read from the file: sha256, input_size, embedding_size. Guessed, check them against the model's documentation: "
+        "read from the file: sha256, input_size, embedding_size. Guessed, to be checked: "
         "template, colour_order, mean, std, comparator. Fill in licence, training_data, source.",
         err=True,
     )

@@ -45,6 +45,8 @@ def load_recognizer(
         from maskbench.recognizers.onnx import load_onnx
 
         return load_onnx(Path(name[len(ONNX_PREFIX) :]), card, device)
+    if name.endswith(".onnx"):
+        raise RecognizerError(f'no recognizer named "{name}"; did you mean "onnx:{name}"?')
     if card is not None:
         raise RecognizerError(f'a card goes with "onnx:PATH"; recognizer "{name}" brings its own')
     return _from_registry(name, device, engine)
