@@ -1,4 +1,5 @@
-"""ROC and DET curves of stored results, for print: colour says which recognizer, line style which condition."""
+"""ROC and DET curves of stored results, for print: colour says which recognizer (or, where there is only one, which
+condition), line style which condition."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Okabe and Ito, "Color Universal Design", 2008: eight colours that colour-blind readers tell apart (yellow left out,
 # which is too pale for lines on white; black first).
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+Colours = dict[tuple[str, str], Any]  # (model, condition) -> colour
 STYLES = {"UMR-UMP": "-", "UMR-MP": (0, (5, 1.5)), "MR-UMP": (0, (5, 1.5, 1, 1.5)), "MR-MP": (0, (1.2, 1.2))}
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # no dates, no versions
 POINTS = 2000  # of a drawn curve; figures are never read from it
@@ -153,8 +155,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     lines = curves(runs)
     if not lines:
         raise ResultError("no result has completed comparisons of both classes; there is nothing to draw")
-    colours = _colours(list(dict.fromkeys(line.model for line in lines)))
-    keys = 0.3 + 0.2 * max(len(colours), 5)  # inches for the legends below
+    colours = _colours(lines)
+    keys = 0.3 + 0.2 * max(len({line.model for line in lines}), 5)  # inches for the legends below
     width, height = 11.0, 5.55 + keys
     figure = Figure(figsize=(width, height))
     frames = ((left, keys + 0.6, 4.5, 4.2) for left in (0.85, 6.2))
@@ -174,12 +176,17 @@ def _title(result: Result) -> str:
     return f"{result.protocol.get('name', '')}   (masked set {masked}, alignment {result.align}{missing})"
 
 
-def _colours(models: Sequence[str]) -> dict[str, Any]:
-    if len(models) <= len(COLOURS):
-        return dict(zip(models, COLOURS, strict=False))
-    from matplotlib import colormaps
+def _colours(lines: Sequence[Curve]) -> Colours:
+    """A colour for each line: of its recognizer, or of its condition where there is but one recognizer."""
+    alone = len({line.model for line in lines}) == 1
+    names = list(dict.fromkeys(line.condition if alone else line.model for line in lines))
+    chosen: Sequence[Any] = COLOURS
+    if len(names) > len(COLOURS):
+        from matplotlib import colormaps
 
-    return dict(zip(models, colormaps["viridis"](np.linspace(0, 0.92, len(models))), strict=True))
+        chosen = colormaps["viridis"](np.linspace(0, 0.92, len(names)))
+    palette = dict(zip(names, chosen, strict=False))
+    return {(line.model, line.condition): palette[line.condition if alone else line.model] for line in lines}
 
 
 def staircase(curve: Det) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +196,7 @@ def staircase(curve: Det) -> tuple[np.ndarray, np.ndarray]:
     return fmr[fmr > 0], thinned.fnmr[first][fmr > 0]
 
 
-def _draw_roc(axes: Axes, lines: Sequence[Curve], colours: dict[str, Any]) -> None:
+def _draw_roc(axes: Axes, lines: Sequence[Curve], colours: Colours) -> None:
     lowest = 1.0
     for line in lines:
         fmr, fnmr = staircase(line.det)
@@ -204,7 +211,7 @@ def _draw_roc(axes: Axes, lines: Sequence[Curve], colours: dict[str, Any]) -> No
     _fmr_axis(axes, lines)
 
 
-def _draw_det(axes: Axes, lines: Sequence[Curve], colours: dict[str, Any]) -> None:
+def _draw_det(axes: Axes, lines: Sequence[Curve], colours: Colours) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
     from scipy.special import ndtr, ndtri
 
@@ -228,17 +235,18 @@ def _draw_det(axes: Axes, lines: Sequence[Curve], colours: dict[str, Any]) -> No
     _fmr_axis(axes, lines)
 
 
-def _line(axes: Axes, line: Curve, x: np.ndarray, y: np.ndarray, colours: dict[str, Any]) -> None:
-    style, colour = STYLES[line.condition], colours[line.model]
+def _line(axes: Axes, line: Curve, x: np.ndarray, y: np.ndarray, colours: Colours) -> None:
+    style, colour = STYLES[line.condition], colours[line.model, line.condition]
     axes.plot(x, y, drawstyle="steps-post", color=colour, linestyle=style, linewidth=1.4, zorder=3)
 
 
-def _marks(axes: Axes, line: Curve, colours: dict[str, Any], y: Any) -> None:
+def _marks(axes: Axes, line: Curve, colours: Colours, y: Any) -> None:
     points = [("o", line.eer, line.eer), ("D", *(line.fmr100 or (None, None)))]
     for marker, fmr, fnmr in points:
         if fmr and fnmr is not None:  # a rate of 0 has no place on a logarithmic axis
             axes.plot(
-                [fmr], [y(fnmr)], marker, color=colours[line.model], markersize=5, markerfacecolor="white",
+                [fmr], [y(fnmr)], marker, color=colours[line.model, line.condition], markersize=5,
+                markerfacecolor="white",
                 markeredgewidth=1.2, zorder=4,
             )
 
@@ -267,7 +275,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 30 else f"{name[:14]}…{name[-15:]}"
 
 
-def _legends(figure: Figure, lines: Sequence[Curve], colours: dict[str, Any], top: float) -> None:
+def _legends(figure: Figure, lines: Sequence[Curve], colours: Colours, top: float) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -279,12 +287,18 @@ def _legends(figure: Figure, lines: Sequence[Curve], colours: dict[str, Any], to
         for text in legend.get_texts():
             text.set_parse_math(False)  # a recognizer's name may hold a "$"
 
-    models = [Line2D([], [], color=colour, linewidth=2.5, label=_short(name)) for name, colour in colours.items()]
+    of_model = {model: colour for (model, _), colour in colours.items()}
+    alone = len(of_model) == 1
+    models = [
+        Line2D([], [], color="0.2" if alone else colour, linewidth=2.5, label=_short(name))
+        for name, colour in of_model.items()
+    ]
     conditions = []
     for name in [name for name in STYLES if any(line.condition == name for line in lines)]:
         most = max((line for line in lines if line.condition == name), key=lambda line: line.mated + line.non_mated)
         label = f"{name}  ({most.mated:,} mated, {most.non_mated:,} non-mated)"
-        conditions.append(Line2D([], [], color="0.2", linestyle=STYLES[name], linewidth=1.6, label=label))
+        colour = colours[most.model, name] if alone else "0.2"
+        conditions.append(Line2D([], [], color=colour, linestyle=STYLES[name], linewidth=1.6, label=label))
     mark = {"color": "0.2", "linestyle": "none", "markersize": 5, "markerfacecolor": "white"}
     marks = [
         Line2D([], [], marker="o", label="EER", **mark),

@@ -158,6 +158,15 @@ def test_many_models_have_colours_of_their_own():
     assert render(many).startswith(b"\x89PNG")
 
 
+def test_one_model_alone_gets_a_colour_for_each_condition():
+    def drawn(runs):
+        return [line.get_color() for line in draw(runs).axes[0].get_lines() if line.get_drawstyle() == "steps-post"]
+
+    one, other = run_of("one", 0.5), run_of("other", 0.7)
+    assert len(set(drawn([one]))) == len(drawn([one])) == 3
+    assert len(set(drawn([one, other]))) == 2 and len(drawn([one, other])) == 6
+
+
 def test_every_condition_has_a_style():
     from maskbench.metrics.conditions import LABELS
 
