@@ -49,10 +49,11 @@ def test_unmasked_accuracy_is_the_published_one(runs, model: str, expected: floa
     assert accuracy["mean"] == pytest.approx(expected, abs=0.003) and accuracy["std"] < 0.005
 
 
-def test_masks_cost_accuracy_and_move_the_false_match_rate(runs):
+def test_masks_cost_accuracy_and_a_threshold_from_unmasked_faces_does_not_hold(runs):
     for name, run in runs[2].items():
         metrics = run.result.metrics
         plain = metrics["UMR-UMP"]["fmr100"]["fnmr_including_failures"]
         for condition in ("UMR-MP", "MR-MP"):
             assert metrics[condition]["fmr100"]["fnmr_including_failures"] > 5 * plain, (name, condition)
-            assert metrics[condition]["transferred"]["fmr100"]["fmr"] > 0.01, (name, condition)
+        # Masks make strangers look alike when both wear one; what one mask alone does differs between recognizers.
+        assert metrics["MR-MP"]["transferred"]["fmr100"]["fmr"] > 0.05, name

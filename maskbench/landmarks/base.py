@@ -64,8 +64,8 @@ def five_point_rows(points: np.ndarray, groups: Sequence[Sequence[int]] = FIVE_P
 
 def inter_ocular_distance(points: np.ndarray) -> float:
     """Distance in pixels between the eye centres of a (468, 2 or 3) mesh; in 3D it does not shrink with yaw."""
-    five = five_point_rows(points)
-    return float(np.linalg.norm(five[1] - five[0]))
+    left, right = five_point_rows(points, FIVE_POINTS[:2])
+    return float(np.linalg.norm(right - left))
 
 
 def box_area(face: Landmarks) -> float:

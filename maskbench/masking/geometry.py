@@ -17,48 +17,41 @@ from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking.space import operator
 
 COLUMNS, ROWS = 29, 19
-RIBBON_STEPS = 10
+STRAP_STEPS = 10
 TOWARD_CAMERA = -1.0  # z grows away from the camera
 HEAD_AXIS_DEPTH = 1.2  # the head's axis is vertical, well behind the face
 PROBE = 0.1  # how far outside a strap its facing is probed
 
 
 @dataclass(frozen=True)
-class Ribbon:
-    """A strap as a centre line; its flat sides are made in the picture, so that it never gets thinner than a pixel.
-
-    Attributes:
-        binding: (n, K) of the centre line; outward_binding: (n, K) of points a little outside it, which tell
-            whether the strap is on the visible side of the head.
-        normals: (n, 3) unit, outward, in the canonical frame.
-        width: including the transparent margins of its texture.
-        uv: (u0, v0, u1, v1), u along the strap.
-    """
-
-    binding: np.ndarray
-    outward_binding: np.ndarray
-    normals: np.ndarray
-    width: float
-    uv: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
 class Surface:
-    """A mask in the canonical frame, bound to the control points.
+    """A mask in the canonical frame, bound to the control points: a panel of G nodes and R straps of n steps.
+
+    The vertices are the panel's nodes, then for each strap its two sides, n vertices each. A strap is bound by its
+    centre line; its sides are made in the picture, so that it never gets thinner than a pixel.
 
     Attributes:
-        nodes: (G, 3) positions of the panel; normals: (G, 3) unit, outward; uv: (G, 2), u right, v down.
-        triangles: (T, 3) int, wound so that the projection of an outward-facing one has positive area.
+        nodes: (G, 3) positions of the panel's nodes.
         binding: (G, K), ``space.operator(nodes)``.
-        ribbons: straps and loops, both sides.
+        strap_binding: (R * n, K) of the centre lines; strap_probe: (R * n, K) of points ``PROBE`` outside of them,
+            which tell whether a strap is on the visible side of the head.
+        strap_width: (R,), the transparent margins of the texture included.
+        normals: (V, 3) unit, outward, of all vertices; uv: (V, 2), u right, v down.
+        triangles: (T, 3) int, wound so that the projection of an outward-facing one has positive area; the first
+            ``panel_triangles`` are the panel's.
+        uv_per_unit: square root of the panel's area in the texture over its area as seen from the front.
     """
 
     nodes: np.ndarray
+    binding: np.ndarray
+    strap_binding: np.ndarray
+    strap_probe: np.ndarray
+    strap_width: np.ndarray
     normals: np.ndarray
     uv: np.ndarray
     triangles: np.ndarray
-    binding: np.ndarray
-    ribbons: tuple[Ribbon, ...]
+    panel_triangles: int
+    uv_per_unit: float
 
 
 def build_surface(geometry: Mapping[str, Any]) -> Surface:
@@ -66,10 +59,23 @@ def build_surface(geometry: Mapping[str, Any]) -> Surface:
     grid, uv = _panel(geometry["panel"])
     normals = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1))
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-    nodes = grid.reshape(-1, 3)
-    ribbons = tuple(_ribbon(ribbon, side) for ribbon in geometry.get("ribbons", ()) for side in (1.0, -1.0))
+    nodes, flat = grid.reshape(-1, 3), uv.reshape(-1, 2)
+    panel = grid_triangles(*grid.shape[:2])
+    straps = [_strap(ribbon, side) for ribbon in geometry.get("ribbons", ()) for side in (1.0, -1.0)]
+    centre, outward = (np.array([strap[k] for strap in straps]).reshape(-1, 3) for k in (0, 1))
+    across = [np.tile(strap[1], (2, 1)) for strap in straps]
+    starts = len(nodes) + 2 * STRAP_STEPS * np.arange(len(straps))
     return Surface(
-        nodes, normals.reshape(-1, 3), uv.reshape(-1, 2), grid_triangles(*grid.shape[:2]), operator(nodes), ribbons
+        nodes=nodes,
+        binding=operator(nodes),
+        strap_binding=operator(centre),
+        strap_probe=operator(centre + PROBE * outward),
+        strap_width=np.array([float(ribbon["width"]) for ribbon in geometry.get("ribbons", ()) for _ in (1, 2)]),
+        normals=np.concatenate([normals.reshape(-1, 3), *across]),
+        uv=np.concatenate([flat, *(strap[2] for strap in straps)]),
+        triangles=np.concatenate([panel, *(grid_triangles(2, STRAP_STEPS) + start for start in starts)]),
+        panel_triangles=len(panel),
+        uv_per_unit=float(np.sqrt(_area(flat[panel]) / max(_area(nodes[panel][..., :2]), 1e-9))),
     )
 
 
@@ -136,18 +142,26 @@ def taut_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return peak[..., 0] + softness * np.log(np.exp((depth - peak) / softness).sum(-1)) - softness
 
 
-def _ribbon(ribbon: Mapping[str, Any], side: float) -> Ribbon:
-    """A strap along a smooth curve through canonical points; ``side`` -1 mirrors it."""
+def _strap(ribbon: Mapping[str, Any], side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre line (n, 3), outward directions (n, 3) and uv of the two sides (2n, 2); ``side`` -1 mirrors it."""
     from scipy.interpolate import PchipInterpolator
 
     points = np.asarray(ribbon["points"], np.float64) * [side, 1, 1]
     if len(points) < 2:
         raise ValueError("a ribbon needs two points or more")
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, RIBBON_STEPS))
+    centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, STRAP_STEPS))
     outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    return Ribbon(operator(centre), operator(centre + PROBE * outward), outward, ribbon["width"], tuple(ribbon["uv"]))
+    u0, v0, u1, v1 = ribbon["uv"]
+    u = np.linspace(u0, u1, STRAP_STEPS)
+    return centre, outward, np.concatenate([np.column_stack([u, np.full(STRAP_STEPS, v)]) for v in (v0, v1)])
+
+
+def _area(corners: np.ndarray) -> float:
+    """Twice the summed absolute area of (T, 3, 2) triangles."""
+    (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    return float(np.abs(ax * by - ay * bx).sum())
 
 
 def grid_triangles(rows: int, columns: int) -> np.ndarray:

@@ -75,7 +75,8 @@ def estimate_light(image: np.ndarray, control: np.ndarray) -> Light:
     if inside.sum() < 8:
         return Light(0.9, np.ones(3), np.array([1.0, 0, 0, 0]))
     luma = colours @ LUMA
-    low, high = np.quantile(luma[inside], [0.12, 0.88])
+    ordered = np.sort(luma[inside])
+    low, high = ordered[int(0.12 * len(ordered))], ordered[int(0.88 * len(ordered))]
     luma = np.where(inside, np.clip(luma, low, high), luma[inside].mean())
     mean = max(float(luma.mean()), 1e-3)
     # Half of the way from the highlights of the surroundings (the exposure), half from the skin: skin alone would make
@@ -109,4 +110,6 @@ def _highlight(image: np.ndarray, spots: np.ndarray) -> float:
     if not region.size:
         return USUAL_HIGHLIGHT
     step = max(1, round((region.shape[0] * region.shape[1] / 2000) ** 0.5))
-    return float(np.quantile(region[::step, ::step] @ LUMA, 0.95) / 255.0)
+    luma = (region[::step, ::step] @ LUMA).ravel()
+    rank = int(0.95 * (luma.size - 1))
+    return float(np.partition(luma, rank)[rank] / 255.0)

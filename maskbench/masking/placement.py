@@ -63,7 +63,7 @@ def to_json(placements: list[Placement]) -> str:
         {
             "asset": p.asset_id,
             "colour": p.colour,
-            "control_points": [[round(float(v), 2) for v in point] for point in p.control_points],
+            "control_points": np.round(p.control_points.astype(np.float64), 2).tolist(),
             "coverage": None if np.isnan(p.coverage) else round(p.coverage, 4),
             "parameters": dict(p.parameters),
             "seed": p.seed,

@@ -11,8 +11,9 @@ import numpy as np
 from maskbench.images import looks_grey
 from maskbench.masking.geometry import Surface, build_surface
 from maskbench.masking.lighting import LUMA, estimate_light
-from maskbench.masking.pose import pose, texels_per_pixel
-from maskbench.masking.raster import UvMap, rasterise
+from maskbench.masking.pose import pose
+from maskbench.masking.raster import SurfaceMap, rasterise
+from maskbench.masking.space import scale_of
 from maskbench.types import MaskAsset, Placement
 
 LEVEL_RATIO = 2**0.5
@@ -42,18 +43,19 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     control = placement.control_points.astype(np.float64)
     light = estimate_light(image, control)
     surface = surface_of(asset)
-    mesh = pose(surface, control)
-    on_panel = np.arange(len(mesh.points)) < len(surface.nodes)
-    attributes = np.column_stack([mesh.uv, light.shade(mesh.normals), mesh.opacity, on_panel])
-    seen = rasterise(mesh.points, mesh.triangles, attributes, width, height)
+    points, opacity = pose(surface, control)
+    attributes = (surface.uv[:, 0], surface.uv[:, 1], light.shade(surface.normals), opacity)
+    seen = rasterise(points, surface.triangles, attributes, width, height)
     if seen is None:
         return MaskedImage(out, alpha, placement)
 
-    rgb, cover = _sample_texture(asset, placement.colour, seen, texels_per_pixel(mesh, asset.texture.shape))
-    cover *= np.where(seen.values[..., 4] > 0.5, _soft_outline(seen.covered), 1) * seen.values[..., 3]
-    rgb *= (light.gain * light.colour).astype(np.float32) * seen.values[..., 2:3]
+    rgb, cover = _sample_texture(asset, placement.colour, seen, _texels_per_pixel(asset, surface, control))
+    shade, opacity_seen = seen.values[2:]
+    on_strap = seen.triangle >= surface.panel_triangles
+    cover *= np.where(on_strap, 1, _soft_outline(seen.triangle >= 0)) * opacity_seen
+    rgb *= (light.gain * light.colour).astype(np.float32) * shade[..., None]
     if looks_grey(image):
-        rgb = np.repeat((rgb @ LUMA)[..., None], 3, axis=-1)
+        rgb = np.repeat((rgb @ LUMA.astype(np.float32))[..., None], 3, axis=-1)
     window = np.s_[seen.y0 : seen.y0 + cover.shape[0], seen.x0 : seen.x0 + cover.shape[1]]
     alpha[window] = np.rint(cover * 255)
     weight = alpha[window].astype(np.float32)[..., None] / 255.0
@@ -66,6 +68,12 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
 def surface_of(asset: MaskAsset) -> Surface:
     """The asset's surface, built once per process."""
     return build_surface(asset.geometry)
+
+
+def _texels_per_pixel(asset: MaskAsset, surface: Surface, control: np.ndarray) -> float:
+    """Along one axis, over the panel of a face that looks at the camera."""
+    height, width = asset.texture.shape[:2]
+    return surface.uv_per_unit * float(np.sqrt(width * height)) / max(scale_of(control), 1e-6)
 
 
 @lru_cache(maxsize=512)
@@ -81,13 +89,14 @@ def _level(asset: MaskAsset, colour: str, level: int) -> np.ndarray:
     return cv2.resize(texture, size, interpolation=cv2.INTER_AREA) if level else texture
 
 
-def _sample_texture(asset: MaskAsset, colour: str, seen: UvMap, density: float) -> tuple[np.ndarray, np.ndarray]:
+def _sample_texture(asset: MaskAsset, colour: str, seen: SurfaceMap, density: float) -> tuple[np.ndarray, np.ndarray]:
     """Straight RGB (h, w, 3) and alpha (h, w) of each pixel, float32, from the level of detail that fits."""
     deepest = int(np.log(min(asset.texture.shape[:2]) / SMALLEST_TEXTURE) / np.log(LEVEL_RATIO))
     level = int(np.clip(round(np.log(max(density, 1.0)) / np.log(LEVEL_RATIO)), 0, deepest))
     texture = _level(asset, colour, level)
-    x = np.where(seen.covered, seen.values[..., 0] * texture.shape[1] - 0.5, -9).astype(np.float32)
-    y = np.where(seen.covered, seen.values[..., 1] * texture.shape[0] - 0.5, -9).astype(np.float32)
+    # Where nothing is seen the values are -1, which lies outside the texture.
+    x = seen.values[0] * texture.shape[1] - np.float32(0.5)
+    y = seen.values[1] * texture.shape[0] - np.float32(0.5)
     sampled = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     cover = sampled[..., 3]
     return sampled[..., :3] / np.maximum(cover, 1e-6)[..., None], cover.copy()
