@@ -34,7 +34,7 @@ class DemoPaths:
     sheet: Path
 
 
-def find_faces(faces: Path | None) -> tuple[Path, Path | None, str]:
+def find_faces(faces: Path | None, say: Callable[[str], None]) -> tuple[Path, Path | None, str]:
     """The faces to use: the folder given, else ``MASKBENCH_DATA``, else LFW by scikit-learn's downloader.
 
     Returns:
@@ -54,6 +54,7 @@ def find_faces(faces: Path | None) -> tuple[Path, Path | None, str]:
             root / "protocols" / "lfw_pairs.txt",
             f"faces: LFW crops of MASKBENCH_DATA, {root}",
         )
+    say("no --faces and no MASKBENCH_DATA: taking LFW from scikit-learn's downloader (about 240 MB the first time)")
     folder, pairs = fetch_lfw()
     return folder, pairs, f"faces: LFW from scikit-learn's downloader, {folder}"
 
@@ -75,7 +76,7 @@ def run_demo(
 ) -> DemoPaths:  # fmt: skip
     """Run every stage; a second call with the same arguments continues where the first one stopped."""
     workers = workers or default_workers()
-    folder, pairs, found = find_faces(faces)
+    folder, pairs, found = find_faces(faces, say)
     say(found)
     protocol = demo_protocol(folder, pairs, total_pairs)
     protocol_dir, masked = out / "protocol", out / "masked"
