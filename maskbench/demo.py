@@ -54,7 +54,7 @@ def find_faces(faces: Path | None, say: Callable[[str], None]) -> tuple[Path, Pa
             root / "protocols" / "lfw_pairs.txt",
             f"faces: LFW crops of MASKBENCH_DATA, {root}",
         )
-    say("no --faces and no MASKBENCH_DATA: taking LFW from scikit-learn's downloader (about 240 MB the first time)")
+    say("no --faces and no MASKBENCH_DATA: taking LFW from scikit-learn's downloader (a few hundred MB the first time)")
     folder, pairs = fetch_lfw()
     return folder, pairs, f"faces: LFW from scikit-learn's downloader, {folder}"
 
