@@ -65,7 +65,7 @@ def demo_protocol(faces: Path, pairs: Path | None, total_pairs: int) -> Protocol
     try:
         return make_lfw(faces, pairs, per_fold)
     except MaskbenchError:
-        if pairs is not None:
+        if pairs is not None or (faces / "pairs.txt").is_file():  # the folder says that it is LFW
             raise
     return make_folders(faces, total_pairs)
 

@@ -94,8 +94,8 @@ class EmbeddingCache:
     def __init__(self, root: Path | None, recognizer: Recognizer, policy: str = "missing") -> None:
         digest = network_digest(recognizer)
         # Without a digest of its weights a recognizer could change unnoticed, so nothing of it is stored.
-        usable = root is not None and policy != "never" and bool(recognizer.spec.weights_sha256)
-        self._folder = root / "embeddings" / f"v{CACHE_FORMAT}-{digest[:32]}" if usable and root else None
+        usable = policy != "never" and recognizer.spec.weights_sha256
+        self._folder = root / "embeddings" / f"v{CACHE_FORMAT}-{digest[:32]}" if root and usable else None
         self._known: dict[str, np.ndarray] = {}
         self._fresh: dict[str, np.ndarray] = {}
         if self._folder and policy == "missing":

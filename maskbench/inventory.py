@@ -13,6 +13,7 @@ from maskbench.files import inside, read_json
 from maskbench.images import declared_size, read_bytes
 from maskbench.masking.engine import CONFIG, JOURNAL
 from maskbench.masking.synthesis import FACE_POLICIES
+from maskbench.protocol_build import used_keys
 from maskbench.types import ManifestRow, Protocol
 
 
@@ -104,7 +105,7 @@ def take_inventory(
     _refuse_unfinished(masked_dir)
     rows = _manifest_rows(masked_dir)
     items: list[Item] = []
-    for sample_id, condition in sorted(_keys(protocol)):
+    for sample_id, condition in sorted(used_keys(protocol)):
         if condition == "unmasked":
             items.append(_unmasked(protocol, sample_id, faces_dir))
         elif masked_dir is not None:
@@ -126,12 +127,6 @@ def _refuse_unmasked(protocol: Protocol, items: list[Item], masked_dir: Path | N
     masked = [item for item in items if item.condition == "masked" and item.path]
     if masked and all(item.sha256 == protocol.samples[item.sample_id].sha256 for item in masked):
         raise ProtocolError(f"{masked_dir}: holds the unmasked pictures themselves; give the folder of masked ones")
-
-
-def _keys(protocol: Protocol) -> set[tuple[str, str]]:
-    pairs = protocol.pairs
-    sides = ((pairs.reference_id, pairs.reference_condition), (pairs.probe_id, pairs.probe_condition))
-    return {key for ids, conditions in sides for key in zip(ids.tolist(), conditions.tolist(), strict=True)}
 
 
 def _unmasked(protocol: Protocol, sample_id: str, faces_dir: Path) -> Item:

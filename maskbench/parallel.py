@@ -16,7 +16,7 @@ from maskbench.errors import MaskbenchError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-CHUNK = 8  # items per message: keeps the cost of messages below a percent, and little is lost by a crash
+CHUNK = 8  # items per message: few messages, and little is lost by a crash
 QUEUED_PER_WORKER = 3
 
 

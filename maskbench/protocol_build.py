@@ -97,12 +97,24 @@ def protocol_counts(protocol: Protocol) -> dict[str, int]:
     }
 
 
-def masked_paths(protocol: Protocol) -> list[str]:
-    """The paths of the samples that a comparison wants masked, sorted: what a synthesis run has to make."""
+def used_keys(protocol: Protocol) -> set[tuple[str, str]]:
+    """Every (sample id, condition) that a comparison needs."""
     pairs = protocol.pairs
     sides = ((pairs.reference_id, pairs.reference_condition), (pairs.probe_id, pairs.probe_condition))
-    wanted = {sample_id for ids, conditions in sides for sample_id in ids[conditions == "masked"].tolist()}
+    return {key for ids, conditions in sides for key in zip(ids.tolist(), conditions.tolist(), strict=True)}
+
+
+def masked_paths(protocol: Protocol) -> list[str]:
+    """The paths of the samples that a comparison wants masked, sorted: what a synthesis run has to make."""
+    wanted = (sample_id for sample_id, condition in used_keys(protocol) if condition == "masked")
     return sorted(protocol.samples[sample_id].path for sample_id in wanted)
+
+
+def stranger_pairs(protocol: Protocol) -> int:
+    """How many different pairs of subjects the non-mated comparisons are made of."""
+    pairs, other = protocol.pairs, ~protocol.pairs.mated
+    sides = zip(pairs.reference_id[other].tolist(), pairs.probe_id[other].tolist(), strict=True)
+    return len({frozenset(protocol.samples[side].subject_id for side in pair) for pair in sides})
 
 
 def check_header(header: Mapping[str, Any], where: Locator) -> None:

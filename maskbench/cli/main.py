@@ -67,7 +67,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Expected errors become one line and exit code 2; other faults keep their traceback."""
-    # Spinning OpenMP threads make inference about ten times slower on small machines; set before torch is imported.
+    # Spinning OpenMP threads make inference much slower on small machines; set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         sys.exit(cli.main(arguments, prog_name="maskbench", standalone_mode=False) or 0)

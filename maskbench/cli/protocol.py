@@ -42,21 +42,17 @@ def lfw(faces: Path, out: Path, pairs: Path | None, pairs_per_fold: int | None) 
 @click.option("--name", default="folders", show_default=True, help="The protocol's name; the number of pairs is added.")
 def folders(faces: Path, out: Path, pairs: int, seed: int, name: str) -> None:
     """Pairs drawn from any set with one folder per subject, in the conditions and subject-disjoint folds of LFW's."""
+    from maskbench.protocol_build import condition_names, stranger_pairs
     from maskbench.protocols import make_folders, write_protocol
 
     _refuse_existing(out)
     made = make_folders(faces, pairs, name, seed)
     write_protocol(made, out)
     click.echo(_describe(made, out))
-    drawn = len(made.pairs) // 3
-    table = made.pairs
-    strangers = {
-        frozenset((made.samples[a].subject_id, made.samples[b].subject_id))
-        for a, b, mated in zip(table.reference_id.tolist(), table.probe_id.tolist(), table.mated.tolist(), strict=True)
-        if not mated
-    }
+    drawn = len(made.pairs) // len(condition_names(made.pairs))
     click.echo(
-        f"{pairs} pairs asked, {drawn} drawn; the non-mated ones are of {len(strangers)} different pairs of subjects"
+        f"{pairs} pairs asked, {drawn} drawn; "
+        f"the non-mated ones are of {stranger_pairs(made)} different pairs of subjects"
     )
 
 

@@ -50,6 +50,7 @@ def synthesize(
 
     Every input has one row in the manifest: masked, failed or skipped, with the reason.
     """
+    from maskbench.errors import MaskbenchError
     from maskbench.files import cache_root
     from maskbench.masking.engine import synthesize as run
     from maskbench.masking.synthesis import SynthesisConfig
@@ -70,6 +71,8 @@ def synthesize(
         )
         raise SystemExit(130) from None
     click.echo(describe(summary))
+    if not summary.counts["masked"]:
+        raise MaskbenchError(f"{faces}: no picture could be masked; {summary.manifest} says why")
 
 
 def describe(summary: Summary) -> str:
@@ -83,6 +86,6 @@ def describe(summary: Summary) -> str:
     ]
     found = max(1, counts["masked"])
     lines += [f"  landmarks by {name}: {n} ({n / found:.1%})" for name, n in summary.by_landmarks.items()]
-    lines += [f"  failed: {reason}: {n}" for reason, n in list(summary.reasons.items())[:8]]
+    lines += [f"  {reason}: {n}" for reason, n in list(summary.reasons.items())[:10]]
     lines.append(f"manifest: {summary.manifest}  sha256 {summary.manifest_sha256[:16]}")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from maskbench.datasets.folder import is_image_name, walk
 from maskbench.errors import MaskbenchError, ProtocolError
+from maskbench.tables import read_text
 
 _STEM = re.compile(r"(?P<name>.+)_\d{4,}")
 
@@ -51,7 +52,7 @@ def read_pairs(path: Path) -> list[LfwPair]:
     Raises:
         ProtocolError: the file cannot be read, or a line is not what the header promises; "FILE:LINE: ...".
     """
-    lines = _read_lines(Path(path))
+    lines = [line.removesuffix("\r") for line in read_text(Path(path), ProtocolError).rstrip().split("\n")]
     folds, per_class = _header(lines[0], f"{path}:1")
     expected = 1 + 2 * folds * per_class
     if len(lines) != expected:
@@ -60,18 +61,6 @@ def read_pairs(path: Path) -> list[LfwPair]:
             f"{expected - 1} pairs ({folds} x 2 x {per_class}), the file has {len(lines) - 1} lines of pairs"
         )
     return [_pair(line, number, per_class, f"{path}:{number + 2}") for number, line in enumerate(lines[1:])]
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        data = path.read_bytes()
-        lines = data.decode("utf-8-sig").rstrip().split("\n")
-    except OSError as error:
-        raise ProtocolError(f"{path}: cannot be read ({error.strerror}); give LFW's pairs.txt") from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ProtocolError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
-    return [line.removesuffix("\r") for line in lines]
 
 
 def _header(line: str, where: str) -> tuple[int, int]:

@@ -27,7 +27,7 @@ class MediapipeLandmarker:
     """Face mesh on the whole picture; where it finds nothing, on crops around the full-range detector's boxes.
 
     The mesh is tuned for one large face. ``thorough`` runs the full-range detector always, so that small bystanders
-    are found too, at about twice the time.
+    are found too.
 
     Raises:
         MaskbenchError: mediapipe is not installed, or is a version whose wheel has no models.

@@ -163,7 +163,8 @@ def _answers(
 
 def _separate(faces_dir: Path, out_dir: Path) -> None:
     """Refuse to write into the folder that is read, in either direction."""
-    source, target = Path(faces_dir).resolve(), Path(out_dir).resolve()
+    # Not Path.resolve, which raises at links that lead in a circle.
+    source, target = (Path(os.path.realpath(folder)) for folder in (faces_dir, out_dir))
     if source == target or source in target.parents or target in source.parents:
         raise MaskbenchError(f"{out_dir}: lies inside {faces_dir} or contains it; choose a folder apart")
 
@@ -205,12 +206,8 @@ def _earlier_rows(out_dir: Path) -> dict[str, ManifestRow]:
             raise ManifestError(f"{journal}:{number}: damaged line; delete it and resume") from error
         rows[row.source] = row
     if lines:  # drop a cut-off last line, so that the next row does not continue it
-        _rewrite_journal(journal, rows)
+        write_text(journal, "".join(manifest.row_to_json(row) + "\n" for row in rows.values()))
     return rows
-
-
-def _rewrite_journal(journal: Path, rows: dict[str, ManifestRow]) -> None:
-    write_text(journal, "".join(manifest.row_to_json(row) + "\n" for row in rows.values()))
 
 
 def _still_true(faces_dir: Path, out_dir: Path, row: ManifestRow, config: SynthesisConfig) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CANDIDATES = 1_000_000  # pixels looked at at a time: about 150 MB
+CANDIDATES = 1_000_000  # pixels looked at at a time; bounds the memory on large faces
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,27 @@ def test_the_whole_road_by_hand(crop_folder, tmp_path: Path, call):
     assert len(list(work.glob("board.lfw-masked*.csv"))) == len(list(work.glob("roc.lfw-masked*.png"))) == 2
 
 
+def test_a_run_that_masks_nothing_is_an_error_and_keeps_its_manifest(tmp_path: Path, call):
+    write_image(tmp_path / "in" / "plain.png", np.full((200, 200, 3), 90, np.uint8))
+    answer = call("synthesize", tmp_path / "in", tmp_path / "out", "--landmarks", "aligned", "--workers", "1")
+    assert_refused(answer, "no picture could be masked", "manifest.csv")
+    assert "failed: not an aligned 112x112 crop: 1" in answer[1] and (tmp_path / "out" / "manifest.csv").is_file()
+
+
+def test_a_demo_with_a_damaged_pair_list_says_so(crop_folder, tmp_path: Path, call):
+    faces = crop_folder(24)
+    (faces / "pairs.txt").write_text("1\t1\nSubject_000\tone\t2\nSubject_000\t1\tSubject_001\t2\n")
+    answer = call("demo", "--faces", faces, "--out", tmp_path / "demo", "--model", "dummy", "--workers", "1")
+    assert_refused(answer, "pairs.txt:2")
+
+
 def test_a_protocol_from_folders(crop_folder, tmp_path: Path, call):
     code, out, _ = call("protocol", "make", "folders", crop_folder(24), tmp_path / "p", "--pairs", "24", "--seed", "3")
-    assert code == 0 and "mated" in out and call("protocol", "check", tmp_path / "p")[0] == 0
+    assert (
+        code == 0
+        and "24 pairs asked, 24 drawn; the non-mated ones are of" in out
+        and call("protocol", "check", tmp_path / "p")[0] == 0
+    )
 
 
 def test_the_demo_runs_on_a_folder_of_subjects(crop_folder, tmp_path: Path, call):
@@ -260,6 +278,8 @@ def test_hostile_pictures_become_rows(crop_folder, tmp_path: Path, call, mannequ
     (faces / "loop").symlink_to(faces)
     (faces / "dangling.jpg").symlink_to(faces / "nowhere")
     code, out, _ = call("synthesize", faces, tmp_path / "out", "--workers", "1")
+    lines = [line.strip() for line in out.splitlines()]
+    assert "failed: no face found: 1" in lines and "skipped: not a regular file: 1" in lines
     rows = {
         row["source"]: row
         for row in csv.DictReader((tmp_path / "out" / "manifest.csv").open(encoding="utf-8", newline=""))

@@ -216,6 +216,13 @@ def test_output_inside_input_is_refused_both_ways(crop_folder, tmp_path: Path):
             synthesize(faces, out, ALIGNED, 1)
 
 
+def test_an_output_folder_that_is_a_link_to_itself(tmp_path: Path, crop_folder):
+    (tmp_path / "loop").symlink_to("loop")
+    for out in (tmp_path / "loop", tmp_path / "loop" / "out"):
+        with pytest.raises(MaskbenchError, match="cannot be used"):
+            synthesize(crop_folder(2), out, ALIGNED, 1)
+
+
 def test_nothing_to_do_and_nowhere_to_write(tmp_path: Path, crop_folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MaskbenchError, match="no images found"):
