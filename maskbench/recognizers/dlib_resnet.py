@@ -97,7 +97,7 @@ def _cached_onnx() -> tuple[bytes, Path]:
         write_bytes(path, data)
         write_text(sidecar, bytes_sha256(data) + "\n")
     except MaskbenchError:
-        pass  # a cache folder that cannot be written to costs a second at each start, nothing else
+        pass  # a cache folder that cannot be written to costs the export at each start, nothing else
     return data, path
 
 
