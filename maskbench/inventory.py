@@ -12,7 +12,7 @@ from maskbench.errors import ImageError, ProtocolError
 from maskbench.files import inside, read_json
 from maskbench.images import declared_size, read_bytes
 from maskbench.masking.engine import CONFIG, JOURNAL
-from maskbench.masking.synthesis import FACE_POLICIES
+from maskbench.masking.faces import FACE_POLICIES
 from maskbench.protocol_build import used_keys
 from maskbench.types import ManifestRow, Protocol
 

@@ -12,7 +12,7 @@ from maskbench.digest import bytes_sha256
 from maskbench.errors import ImageError
 from maskbench.images import decode, read_bytes
 from maskbench.landmarks.cache import CachedLandmarker
-from maskbench.masking.synthesis import choose_faces
+from maskbench.masking.faces import choose_faces
 from maskbench.parallel import map_items
 from maskbench.progress import track
 

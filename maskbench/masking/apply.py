@@ -13,9 +13,9 @@ from maskbench.digest import array_sha256, generator
 from maskbench.errors import ImageError
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.masking.assets import select_assets
+from maskbench.masking.faces import choose_faces, covered_fraction, no_face
 from maskbench.masking.placement import sample
 from maskbench.masking.render import MaskedImage, render
-from maskbench.masking.synthesis import choose_faces, covered_fraction, no_face
 
 
 def apply_mask(

@@ -19,8 +19,8 @@ from maskbench.digest import file_sha256
 from maskbench.errors import ManifestError, MaskbenchError
 from maskbench.files import inside, read_json, write_json, write_text
 from maskbench.landmarks.base import LANDMARKERS
+from maskbench.masking.faces import FACE_POLICIES
 from maskbench.masking.synthesis import (
-    FACE_POLICIES,
     SynthesisConfig,
     Synthesised,
     alpha_path,

@@ -23,9 +23,10 @@ from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import synthesis
 from maskbench.masking.assets import list_assets, load_asset
 from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, _locked, synthesize
+from maskbench.masking.faces import choose_faces, no_face
 from maskbench.masking.placement import from_json
 from maskbench.masking.render import render
-from maskbench.masking.synthesis import SynthesisConfig, choose_faces
+from maskbench.masking.synthesis import SynthesisConfig
 
 ALIGNED = SynthesisConfig(landmarks="aligned", seed=5)
 
@@ -206,7 +207,7 @@ def test_wrong_names_in_the_configuration_fail_before_any_file_is_written(crop_f
 def test_a_face_too_small_says_so():
     found = [mesh_landmarks(canonical_face() * 3 + [50, 50, 0], "test")]
     assert choose_faces(found, (110, 110), "largest") == []
-    assert synthesis.no_face(found).startswith("face too small (3.") and synthesis.no_face([]) == "no face found"
+    assert no_face(found).startswith("face too small (3.") and no_face([]) == "no face found"
 
 
 def test_output_inside_input_is_refused_both_ways(crop_folder, tmp_path: Path):

@@ -11,11 +11,11 @@ from maskbench.landmarks.aligned import AlignedLandmarker
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking.assets import select_assets
+from maskbench.masking.faces import covered_fraction
 from maskbench.masking.lighting import estimate_light
 from maskbench.masking.placement import Jitter, from_json, sample, to_json
 from maskbench.masking.render import render
 from maskbench.masking.space import control_points, scale_of
-from maskbench.masking.synthesis import covered_fraction
 
 ASSETS = select_assets("all")
 
