@@ -66,10 +66,14 @@ class MaskAsset:
     kind: str
     texture: np.ndarray  # (H, W, 4) uint8 RGBA, straight alpha
     geometry: Mapping[str, Any]
-    colourways: Mapping[str, tuple[int, int, int]]
+    colourways: Mapping[str, tuple[int, int, int] | str]  # RGB, or "skin" or "hair": taken from the face itself
     licence: str
     source: str
     sha256: str
+    regions: tuple[str, ...] = ("lower",)  # what of the face it hides: "lower", "eye", "upper", "top"
+    styles: tuple[str, ...] = ("correct",)  # how it may be worn
+    coverage: str = ""  # "high", "medium" or "low" for shapes defined as NIST's, else ""
+    shape: str = ""  # "wide" or "round", likewise
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,12 @@ class Placement:
 
     Attributes:
         control_points: (K, 3) float32, the face points that the mask hangs on, rounded to 0.01 pixels.
-        colour: name of the colourway.
+        colour: name of the colourway, or "#rrggbb".
         coverage: share of the face oval that the mask covers, 0 to 1; NaN until rendered.
-        parameters: the sampled jitter.
+        parameters: the sampled jitter, and "jpeg", the compression quality of the picture's file (0: none known).
         seed: the seed of the run.
+        style: how it is worn: "correct", "under-nose", "under-chin" or "mouth-only".
+        size: of the mask relative to its drawing, in steps of 0.01.
     """
 
     asset_id: str
@@ -91,6 +97,8 @@ class Placement:
     parameters: Mapping[str, float]
     seed: int
     coverage: float = float("nan")
+    style: str = "correct"
+    size: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from maskbench.files import cache_root
 from maskbench.images import encode, read_image, write_image
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking import faces as faces_module
 from maskbench.masking import synthesis
 from maskbench.masking.assets import list_assets, load_asset
 from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, _locked, synthesize
@@ -244,7 +245,7 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
             raise ZeroDivisionError("a bug")
         return render(*arguments)
 
-    monkeypatch.setattr(synthesis, "render", faulty)
+    monkeypatch.setattr(faces, "render", faulty)
     summary = synthesize(faces, tmp_path / "out", ALIGNED, 1)
     assert summary.counts == {"masked": 3, "failed": 1, "skipped": 0}
     assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug"]
