@@ -245,7 +245,7 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
             raise ZeroDivisionError("a bug")
         return render(*arguments)
 
-    monkeypatch.setattr(faces, "render", faulty)
+    monkeypatch.setattr(faces_module, "render", faulty)
     summary = synthesize(faces, tmp_path / "out", ALIGNED, 1)
     assert summary.counts == {"masked": 3, "failed": 1, "skipped": 0}
     assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug"]
