@@ -21,6 +21,7 @@ MAX_PIXELS = 64_000_000
 MAX_SIDE = 30_000  # OpenCV and MediaPipe address pixels with 16 bits
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
+LUMINANCE_TABLE_SUM = 3688  # of ITU-T T.81, table K.1
 GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
 
 
@@ -122,6 +123,31 @@ def encode(image: np.ndarray, suffix: str) -> bytes:
     if not done:
         raise ImageError(f"cannot encode an image of {image.shape} as {suffix}")
     return buffer.tobytes()
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Encode (H, W, 3) uint8 RGB as JPEG of an IJG quality of 1 to 100; greyscale is stored as such."""
+    pixels = image[..., 0] if is_grey(image) else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def jpeg_quality(data: bytes) -> int:
+    """The IJG quality, 1 to 100, of a JPEG file by its luminance table; 0 for other files.
+
+    Source: the scaling of the example tables (ITU-T T.81, annex K) in the Independent JPEG Group's library, inverted
+    for the table's sum.
+    """
+    if data[:2] != b"\xff\xd8":
+        return 0
+    offset = 2
+    while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
+        (length,) = struct.unpack(">H", data[offset + 2 : offset + 4])
+        if data[offset + 1] == 0xDB and length >= 67 and data[offset + 4] == 0:  # 8-bit values, table 0
+            percent = 100.0 * sum(data[offset + 5 : offset + 69]) / LUMINANCE_TABLE_SUM
+            quality = (200.0 - percent) / 2 if percent <= 100 else 5000.0 / percent
+            return int(min(max(round(quality), 1), 100))
+        offset += 2 + length
+    return 0
 
 
 def write_image(path: Path, image: np.ndarray) -> bytes:

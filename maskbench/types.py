@@ -114,7 +114,8 @@ class ManifestRow:
     asset: str
     landmarks: str  # the detector that found the face
     faces: int
-    covered_fraction: float
+    covered_fraction: float  # of the first face's oval
+    crop_fraction: float  # of the picture, over all masks
     seed: int
     placement: str  # JSON array of placements, one per masked face
 

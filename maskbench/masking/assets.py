@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -18,12 +19,21 @@ from maskbench.masking.geometry import build_surface
 from maskbench.registry import nearest
 from maskbench.types import MaskAsset
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CATEGORIES = ("simple", "complex", "human-body", "hybrid")
+REGIONS = ("lower", "eye", "upper", "top")
+STYLES = ("correct", "under-nose", "under-chin", "mouth-only")
+FROM_THE_FACE = ("skin", "hair")  # colourways that are measured on the face itself
 REQUIRED = (
-    "format_version", "id", "version", "name", "category", "kind", "texture", "colourways", "geometry", "licence",
-    "source",
+    "format_version", "id", "version", "name", "category", "kind", "regions", "texture", "colourways", "geometry",
+    "licence", "source",
 )  # fmt: skip
+OPTIONAL = ("styles", "coverage", "shape")
+PANEL_KEYS = {
+    "sheet": {"top", "bottom", "uv", "gap", "cup", "ridge", "shelf", "tuck", "flat", "tinted", "two_sided"},
+    "lathe": {"profile", "angles", "axis", "uv", "tinted", "two_sided"},
+}
+RIBBON_KEYS = {"points", "width", "uv", "mirror", "tinted"}
 MAX_TEXTURE_SIDE = 2048
 
 
@@ -96,11 +106,15 @@ def load_asset(folder: Path) -> MaskAsset:
         kind=data["kind"],
         texture=texture,
         geometry=data["geometry"],
-        colourways={name: tuple(rgb) for name, rgb in data["colourways"].items()},
+        colourways={name: rgb if isinstance(rgb, str) else tuple(rgb) for name, rgb in data["colourways"].items()},
         licence=data["licence"],
         source=data["source"],
         # Of the decoded texture, so that recompressing the file does not change the mask.
         sha256=config_sha256({**data, "texture": array_sha256(texture)}),
+        regions=tuple(data["regions"]),
+        styles=tuple(data.get("styles", STYLES[:1])),
+        coverage=data.get("coverage", ""),
+        shape=data.get("shape", ""),
     )
 
 
@@ -113,7 +127,7 @@ def _check(data: Any, path: Path) -> None:
 
     need(isinstance(data, dict), "not a JSON object; see docs/masks.md")
     for key in data:
-        need(key in REQUIRED, f'unknown key "{key}"; {nearest(key, REQUIRED)}')
+        need(key in REQUIRED + OPTIONAL, f'unknown key "{key}"; {nearest(key, REQUIRED + OPTIONAL)}')
     for key in REQUIRED:
         need(key in data, f'key "{key}" is missing; add it')
     need(data["format_version"] == FORMAT_VERSION, f"format_version must be {FORMAT_VERSION}")
@@ -129,26 +143,54 @@ def _check(data: Any, path: Path) -> None:
     need(bool(data["colourways"]), "colourways is empty; give at least one name with its RGB")
     for name, rgb in data["colourways"].items():
         valid = isinstance(rgb, list) and len(rgb) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in rgb)
-        need(valid, f'colourway "{name}" must be three integers 0 to 255')
+        need(valid or rgb in FROM_THE_FACE, f'colourway "{name}" must be three integers 0 to 255, "skin" or "hair"')
+    for key, known in (("regions", REGIONS), ("styles", STYLES)):
+        values = data.get(key, known[:1])
+        need(isinstance(values, list | tuple) and bool(values), f"{key} must be a list out of {', '.join(known)}")
+        for value in values:
+            need(value in known, f'{key}: "{value}" is none of {", ".join(known)}')
+    need(data.get("coverage", "") in ("", "high", "medium", "low"), "coverage must be high, medium or low")
+    need(data.get("shape", "") in ("", "wide", "round"), "shape must be wide or round")
 
 
 def _check_geometry(geometry: Any, path: Path) -> None:
     """Raise MaskbenchError unless a surface can be built from the geometry; the first thing wrong is named."""
-    panel = geometry.get("panel") if isinstance(geometry, dict) else None
-    if not isinstance(panel, dict):
-        raise MaskbenchError(f"{path}: geometry.panel is missing; see docs/masks.md")
-    for key in ("top", "bottom", "uv", "gap"):
-        if key not in panel:
-            raise MaskbenchError(f"{path}: geometry.panel.{key} is missing; see docs/masks.md")
+    panels = geometry.get("panels") if isinstance(geometry, dict) else None
+    if not isinstance(panels, list) or not panels:
+        raise MaskbenchError(f"{path}: geometry.panels is missing or empty; see docs/masks.md")
+    for number, panel in enumerate(panels):
+        _check_panel(panel, f"{path}: geometry.panels[{number}]")
+    _only(geometry, {"panels", "ribbons"}, f"{path}: geometry")
+    for number, ribbon in enumerate(geometry.get("ribbons", ())):
+        _only(ribbon, RIBBON_KEYS, f"{path}: geometry.ribbons[{number}]")
     try:
-        for key in ("top", "bottom"):
-            across = [float(x) for x, _ in panel[key]]
-            if len(across) < 2 or across[0] != 0 or any(a >= b for a, b in zip(across, across[1:], strict=False)):
-                raise MaskbenchError(f"{path}: geometry.panel.{key} must run from x = 0 outwards")
         surface = build_surface(geometry)
         whole = all(np.isfinite(array).all() for array in (surface.nodes, surface.uv, surface.binding))
-        float(geometry.get("tinted", 1.0))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise MaskbenchError(f"{path}: geometry: {type(error).__name__}: {error}; see docs/masks.md") from error
     if not whole or surface.uv.min() < 0 or surface.uv.max() > 1:
         raise MaskbenchError(f"{path}: geometry: numbers that are not finite, or uv outside 0 to 1; see docs/masks.md")
+
+
+def _only(given: Any, known: Iterable[str], where: str) -> None:
+    """Raise MaskbenchError unless ``given`` is an object with known keys only."""
+    if not isinstance(given, dict):
+        raise MaskbenchError(f"{where}: not a JSON object; see docs/masks.md")
+    for key in given:
+        if key not in known:
+            raise MaskbenchError(f'{where}: unknown key "{key}"; {nearest(key, sorted(known))}')
+
+
+def _check_panel(panel: Any, where: str) -> None:
+    kind = "lathe" if isinstance(panel, dict) and "profile" in panel else "sheet"
+    _only(panel, PANEL_KEYS[kind], where)
+    for key in ("profile", "angles", "uv") if kind == "lathe" else ("top", "bottom", "uv"):
+        if key not in panel:
+            raise MaskbenchError(f"{where}.{key} is missing; see docs/masks.md")
+    for key in ("top", "bottom") if kind == "sheet" else ():
+        try:
+            across = [float(x) for x, _ in panel[key]]
+        except (TypeError, ValueError) as error:
+            raise MaskbenchError(f"{where}.{key} must be a list of [x, y]; see docs/masks.md") from error
+        if len(across) < 2 or across[0] > 0 or any(a >= b for a, b in zip(across, across[1:], strict=False)):
+            raise MaskbenchError(f"{where}.{key} must run from x = 0 (mirrored) or from the left edge, rightwards")

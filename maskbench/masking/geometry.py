@@ -1,14 +1,14 @@
-"""A mask's surface in the canonical frame: a panel stretched over the face, and ribbons that run to the ears.
+"""A mask's surface in the canonical frame: panels over the face or round the head, and ribbons that run to the ears.
 
-Everything is symmetric about the face's midline. Lengths are in inter-ocular distances, texture coordinates in 0 to 1.
+Lengths are in inter-ocular distances, texture coordinates in 0 to 1. The format is described in docs/masks.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,26 +20,39 @@ COLUMNS, ROWS = 29, 19
 STRAP_STEPS = 10
 TOWARD_CAMERA = -1.0  # z grows away from the camera
 HEAD_AXIS_DEPTH = 1.2  # the head's axis is vertical, well behind the face
+LATHE_AXIS_DEPTH = 1.1  # of what goes round the head, unless the asset says otherwise
 PROBE = 0.1  # how far outside a strap its facing is probed
 
 
 @dataclass(frozen=True)
-class Surface:
-    """A mask in the canonical frame, bound to the control points: a panel of G nodes and R straps of n steps.
+class Layer:
+    """Triangles ``start`` to ``stop`` of a surface, drawn over the layers before it.
 
-    The vertices are the panel's nodes, then for each strap its two sides, n vertices each. A strap is bound by its
+    Attributes:
+        tinted: whether the colourway multiplies it.
+    """
+
+    start: int
+    stop: int
+    tinted: bool
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A mask in the canonical frame, bound to the control points: panels of G nodes and R straps of n steps.
+
+    The vertices are the panels' nodes, then for each strap its two sides, n vertices each. A strap is bound by its
     centre line; its sides are made in the picture, so that it never gets thinner than a pixel.
 
     Attributes:
-        nodes: (G, 3) positions of the panel's nodes.
+        nodes: (G, 3) positions of the panels' nodes.
         binding: (G, K), ``space.operator(nodes)``.
         strap_binding: (R * n, K) of the centre lines; strap_probe: (R * n, K) of points ``PROBE`` outside of them,
             which tell whether a strap is on the visible side of the head.
         strap_width: (R,), the transparent margins of the texture included.
         normals: (V, 3) unit, outward, of all vertices; uv: (V, 2), u right, v down.
-        triangles: (T, 3) int, wound so that the projection of an outward-facing one has positive area; the first
-            ``panel_triangles`` are the panel's.
-        uv_per_unit: square root of the panel's area in the texture over its area as seen from the front.
+        triangles: (T, 3) int32, wound so that the projection of an outward-facing one has positive area.
+        layers: in drawing order: the straps, then the panels.
     """
 
     nodes: np.ndarray
@@ -50,70 +63,130 @@ class Surface:
     normals: np.ndarray
     uv: np.ndarray
     triangles: np.ndarray
-    panel_triangles: int
-    uv_per_unit: float
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """A grid of vertices: positions and normals (n, 3), uv (n, 2), triangles (t, 3) that count from 0."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    triangles: np.ndarray
+    tinted: bool
 
 
 def build_surface(geometry: Mapping[str, Any]) -> Surface:
-    """Make the surface that ``geometry`` of an ``asset.json`` describes (see docs/masks.md)."""
-    grid, uv = _panel(geometry["panel"])
-    normals = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1))
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-    nodes, flat = grid.reshape(-1, 3), uv.reshape(-1, 2)
-    panel = grid_triangles(*grid.shape[:2])
-    straps = [_strap(ribbon, side) for ribbon in geometry.get("ribbons", ()) for side in (1.0, -1.0)]
-    centre, outward = (np.array([strap[k] for strap in straps]).reshape(-1, 3) for k in (0, 1))
-    across = [np.tile(strap[1], (2, 1)) for strap in straps]
-    starts = len(nodes) + 2 * STRAP_STEPS * np.arange(len(straps))
+    """Make the surface that ``geometry`` of an ``asset.json`` describes.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: the description is malformed.
+    """
+    panels = [_panel(panel) for panel in geometry["panels"]]
+    ribbons = [
+        (ribbon, side) for ribbon in geometry.get("ribbons", ())
+        for side in ((1.0, -1.0) if ribbon.get("mirror", True) else (1.0,))
+    ]  # fmt: skip
+    straps = sorted((_strap(ribbon, side) for ribbon, side in ribbons), key=lambda strap: strap.patch.tinted)
+    patches = [*panels, *(strap.patch for strap in straps)]
+    starts = np.cumsum([0, *(len(patch.points) for patch in patches)])
+    drawn = [(patch, start) for patch, start in zip(patches, starts, strict=False)]
+    drawn = drawn[len(panels) :] + drawn[: len(panels)]  # the straps lie under the panels
+    nodes = np.concatenate([patch.points for patch in panels])
+    centre, outward = (np.array([strap[k] for strap in straps]).reshape(-1, 3) for k in (1, 2))
     return Surface(
         nodes=nodes,
         binding=operator(nodes),
         strap_binding=operator(centre),
         strap_probe=operator(centre + PROBE * outward),
-        strap_width=np.array([float(ribbon["width"]) for ribbon in geometry.get("ribbons", ()) for _ in (1, 2)]),
-        normals=np.concatenate([normals.reshape(-1, 3), *across]),
-        uv=np.concatenate([flat, *(strap[2] for strap in straps)]),
-        triangles=np.concatenate([panel, *(grid_triangles(2, STRAP_STEPS) + start for start in starts)]),
-        panel_triangles=len(panel),
-        uv_per_unit=float(np.sqrt(_area(flat[panel]) / max(_area(nodes[panel][..., :2]), 1e-9))),
+        strap_width=np.array([strap[3] for strap in straps]),
+        normals=np.concatenate([patch.normals for patch in patches]),
+        uv=np.concatenate([patch.uv for patch in patches]),
+        triangles=np.concatenate([patch.triangles + start for patch, start in drawn]).astype(np.int32),
+        layers=_layers([patch for patch, _ in drawn], len(straps)),
     )
 
 
-def _panel(panel: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (ROWS, COLUMNS, 3) and texture coordinates (ROWS, COLUMNS, 2)."""
+def _layers(drawn: Sequence[_Patch], straps: int) -> tuple[Layer, ...]:
+    """One layer for each run of straps of one kind, and one for each panel."""
+    layers, start = [], 0
+    for number, patch in enumerate(drawn):
+        stop = start + len(patch.triangles)
+        if 0 < number < straps and layers[-1].tinted == patch.tinted:
+            start = layers.pop().start
+        layers.append(Layer(start, stop, patch.tinted))
+        start = stop
+    return tuple(layers)
+
+
+def _panel(panel: Mapping[str, Any]) -> _Patch:
+    """A sheet on the face, or a lathe round the head."""
+    grid = _lathe(panel) if "profile" in panel else _sheet(panel)
+    rows, columns = grid.shape[:2]
+    normals = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1))
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    u0, v0, u1, v1 = panel["uv"]
+    u = u0 + (u1 - u0) * _arc_length(grid[rows // 2])
+    v = v0 + (v1 - v0) * np.linspace(0.0, 1.0, rows)[:, None]
+    uv = np.stack(np.broadcast_arrays(u, v), -1).reshape(-1, 2)
+    triangles = grid_triangles(rows, columns)
+    if panel.get("two_sided", False):
+        triangles = np.concatenate([triangles, triangles[:, ::-1]])
+    return _Patch(grid.reshape(-1, 3), normals.reshape(-1, 3), uv, triangles, bool(panel.get("tinted", True)))
+
+
+def _sheet(panel: Mapping[str, Any]) -> np.ndarray:
+    """Positions (ROWS, COLUMNS, 3) of a sheet between two edges, on the face's hull or on its own flat surface."""
     s = np.linspace(-1.0, 1.0, COLUMNS)
     t = np.linspace(0.0, 1.0, ROWS)
     top, bottom = _edge(panel["top"], s), _edge(panel["bottom"], s)
     x, y = (top[:, axis] + t[:, None] * (bottom - top)[:, axis] for axis in (0, 1))
-    z = taut_depth(x, y)
+    if "flat" in panel:
+        depth, bend = panel["flat"]
+        z = depth + bend * x**2
+    else:
+        z = taut_depth(x, y)
     z = z + TOWARD_CAMERA * _bulge(panel, s, t)
     # The lower rows turn in under the chin, where the height field of the face has ended.
     z += panel.get("tuck", 0.0) * np.clip((t - 0.8) / 0.2, 0, 1)[:, None] ** 2
-    grid = np.stack([x, y, z], -1)
-    u = _arc_length(grid[ROWS // 2])
-    u0, v0, u1, v1 = panel["uv"]
-    uv = np.stack(np.broadcast_arrays(u0 + (u1 - u0) * u, (v0 + (v1 - v0) * t)[:, None]), -1)
-    return grid, np.ascontiguousarray(uv)
+    return np.stack([x, y, z], -1)
+
+
+def _lathe(panel: Mapping[str, Any]) -> np.ndarray:
+    """Positions (ROWS, COLUMNS, 3) of rings around a vertical axis, from the top row to the bottom row."""
+    from scipy.interpolate import PchipInterpolator
+
+    profile = np.asarray(panel["profile"], np.float64)
+    first, last = np.deg2rad(np.asarray(panel["angles"], np.float64))
+    if not -np.pi <= first < last <= np.pi:
+        raise ValueError("angles must rise within -180 to 180")
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(profile, axis=0), axis=1))])
+    rings = PchipInterpolator(length / length[-1], profile, axis=0)(np.linspace(0, 1, ROWS))
+    y, across, deep = (rings[:, None, k] for k in range(3))
+    angle = np.linspace(first, last, COLUMNS)
+    x, z = across * np.sin(angle), panel.get("axis", LATHE_AXIS_DEPTH) - deep * np.cos(angle)
+    return np.stack([x, np.broadcast_to(y, x.shape), z], -1)
 
 
 def _edge(points: list[list[float]], s: np.ndarray) -> np.ndarray:
-    """Sample a symmetric edge given by its right half (x >= 0, from the midline outward) at s in -1..1: (n, 2)."""
+    """Sample an edge at s in -1..1: (n, 2). Given from the midline outward it is mirrored, else it is the whole edge."""
     from scipy.interpolate import PchipInterpolator
 
-    half = np.asarray(points, np.float64)
-    both = np.concatenate([half[:0:-1] * [-1, 1], half])
-    length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(both, axis=0).T))])
-    return PchipInterpolator(2 * length / length[-1] - 1, both, axis=0)(s)
+    given = np.asarray(points, np.float64)
+    whole = given if given[0, 0] < 0 else np.concatenate([given[:0:-1] * [-1, 1], given])
+    length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(whole, axis=0).T))])
+    return PchipInterpolator(2 * length / length[-1] - 1, whole, axis=0)(s)
 
 
 def _bulge(panel: Mapping[str, Any], s: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """How far the panel stands off the taut surface, (ROWS, COLUMNS): gap, cup, vertical and level ridge."""
+    """How far the panel stands off its ground surface, (ROWS, COLUMNS): gap, cup, vertical and level ridge."""
     tt, ss = t[:, None], np.abs(s)[None]
     dome = (1 - ss**2) * np.sin(np.pi * tt) ** 0.7
     ridge = np.clip(1 - ss / 0.75, 0, 1) * np.sin(np.pi * tt) ** 0.7
     level = np.exp(-(((tt - 0.45) / 0.16) ** 2)) * (1 - ss**2)
     lift = panel.get("cup", 0.0) * dome + panel.get("ridge", 0.0) * ridge + panel.get("shelf", 0.0) * level
-    return panel["gap"] + lift
+    return panel.get("gap", 0.0) + lift
 
 
 @lru_cache(maxsize=1)
@@ -142,8 +215,17 @@ def taut_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return peak[..., 0] + softness * np.log(np.exp((depth - peak) / softness).sum(-1)) - softness
 
 
-def _strap(ribbon: Mapping[str, Any], side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre line (n, 3), outward directions (n, 3) and uv of the two sides (2n, 2); ``side`` -1 mirrors it."""
+class _Strap(NamedTuple):
+    """A strap's sides as a patch, its centre line (n, 3), the outward directions there (n, 3), and its width."""
+
+    patch: _Patch
+    centre: np.ndarray
+    outward: np.ndarray
+    width: float
+
+
+def _strap(ribbon: Mapping[str, Any], side: float) -> _Strap:
+    """One strap; ``side`` -1 mirrors it."""
     from scipy.interpolate import PchipInterpolator
 
     points = np.asarray(ribbon["points"], np.float64) * [side, 1, 1]
@@ -152,16 +234,13 @@ def _strap(ribbon: Mapping[str, Any], side: float) -> tuple[np.ndarray, np.ndarr
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, STRAP_STEPS))
     outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]
-    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
     u0, v0, u1, v1 = ribbon["uv"]
-    u = np.linspace(u0, u1, STRAP_STEPS)
-    return centre, outward, np.concatenate([np.column_stack([u, np.full(STRAP_STEPS, v)]) for v in (v0, v1)])
-
-
-def _area(corners: np.ndarray) -> float:
-    """Twice the summed absolute area of (T, 3, 2) triangles."""
-    (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
-    return float(np.abs(ax * by - ay * bx).sum())
+    u, width = np.linspace(u0, u1, STRAP_STEPS), float(ribbon["width"])
+    uv = np.concatenate([np.column_stack([u, np.full(STRAP_STEPS, v)]) for v in (v0, v1)])
+    both = np.tile(centre, (2, 1))  # the sides are placed in the picture
+    patch = _Patch(both, np.tile(outward, (2, 1)), uv, grid_triangles(2, STRAP_STEPS), bool(ribbon.get("tinted")))
+    return _Strap(patch, centre, outward, width)
 
 
 def grid_triangles(rows: int, columns: int) -> np.ndarray:

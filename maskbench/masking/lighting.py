@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking.kernels import compiled
 from maskbench.masking.space import operator
 
 # Skin that beard, brows, lips and glasses seldom hide: forehead, nose, cheeks, chin sides.
@@ -25,6 +25,8 @@ USUAL_SKIN = 0.56  # median luma of skin in a well exposed photograph, 0..1
 USUAL_HIGHLIGHT = 0.88
 USUAL_SKIN_COLOUR = np.array([1.28, 0.95, 0.80])  # relative to its luma
 DARKEST, BRIGHTEST = 0.45, 1.35
+BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 300, 293, 334, 296, 336, 276, 283, 282, 295)
+HIGHLIGHT_SAMPLES = 45  # a side
 
 
 @dataclass(frozen=True)
@@ -92,24 +94,68 @@ def estimate_light(image: np.ndarray, control: np.ndarray) -> Light:
 
 
 def _sample(image: np.ndarray, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colours (S, 3), 0..1, of small patches around (S, 2) positions, and which of them lie in the picture."""
+    """Mean colours (S, 3), 0..1, of small patches around (S, 2 or 3) positions, and which of them lie in the picture."""
     height, width = image.shape[:2]
-    inside = (spots > 0).all(1) & (spots[:, 0] < width - 1) & (spots[:, 1] < height - 1)
-    radius = max(1.0, np.ptp(spots[:, 0]) / 40)
-    offsets = radius * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
-    where = (spots[:, None] + offsets).astype(np.float32)
-    colours = cv2.remap(image, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return colours.mean(1) / 255.0, inside
+    x, y = spots[:, 0], spots[:, 1]
+    inside = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
+    return _patches(image, x, y, max(1.0, (x.max() - x.min()) / 40)), inside
+
+
+@compiled
+def _patches(image, x, y, radius):  # noqa: ANN001 - numba infers the types
+    """The mean of five bilinear samples in a cross around each position, clamped to the picture: (S, 3), 0..1."""
+    height, width = image.shape[:2]
+    colours = np.zeros((x.shape[0], 3))
+    for n in range(x.shape[0]):
+        for dx, dy in ((0.0, 0.0), (radius, 0.0), (-radius, 0.0), (0.0, radius), (0.0, -radius)):
+            u, v = min(max(x[n] + dx, 0.0), width - 1.0), min(max(y[n] + dy, 0.0), height - 1.0)
+            u0, v0 = max(min(int(u), width - 2), 0), max(min(int(v), height - 2), 0)
+            u1, v1 = min(u0 + 1, width - 1), min(v0 + 1, height - 1)
+            fu, fv = u - u0, v - v0
+            for c in range(3):
+                upper = image[v0, u0, c] * (1 - fu) + image[v0, u1, c] * fu
+                lower = image[v1, u0, c] * (1 - fu) + image[v1, u1, c] * fu
+                colours[n, c] += (upper * (1 - fv) + lower * fv) / 1275.0
+    return colours
 
 
 def _highlight(image: np.ndarray, spots: np.ndarray) -> float:
     """The 95th percentile of luma, 0..1, in the region around the face: how bright white things are there."""
-    x0, y0 = np.maximum(spots[:, :2].min(0) - np.ptp(spots[:, :2], axis=0) * 0.5, 0).astype(int)
-    x1, y1 = (spots[:, :2].max(0) + np.ptp(spots[:, :2], axis=0) * 0.5).astype(int)
-    region = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
-    if not region.size:
-        return USUAL_HIGHLIGHT
-    step = max(1, round((region.shape[0] * region.shape[1] / 2000) ** 0.5))
-    luma = (region[::step, ::step] @ LUMA).ravel()
+    low, high = spots[:, :2].min(0), spots[:, :2].max(0)
+    (x0, y0), (x1, y1) = low - (high - low) * 0.5, high + (high - low) * 0.5
+    luma = _grid_luma(image, x0, y0, x1, y1, HIGHLIGHT_SAMPLES)
     rank = int(0.95 * (luma.size - 1))
     return float(np.partition(luma, rank)[rank] / 255.0)
+
+
+@compiled
+def _grid_luma(image, x0, y0, x1, y1, side):  # noqa: ANN001
+    """Luma, 0..255, of a grid of pixels over a rectangle, clamped to the picture: (side * side,)."""
+    height, width = image.shape[:2]
+    luma = np.empty(side * side)
+    for i in range(side):
+        row = int(min(max(y0 + (y1 - y0) * ((i + 0.5) / side), 0.0), height - 1.0))
+        for j in range(side):
+            pixel = image[row, int(min(max(x0 + (x1 - x0) * ((j + 0.5) / side), 0.0), width - 1.0))]
+            luma[i * side + j] = 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+    return luma
+
+
+@lru_cache(maxsize=1)
+def _brow_binding() -> np.ndarray:
+    return operator(canonical_face()[list(BROWS)])
+
+
+def face_colour(image: np.ndarray, control: np.ndarray, of: str) -> np.ndarray:
+    """The colour of the face's own "skin" or "hair" as it appears in the picture: (3,) float64, 0..1.
+
+    Hair is judged by the darker half of the brows, which are in sight more often than the hair of the head. What lies
+    outside the picture counts by the pixels at its border.
+    """
+    if of == "skin":
+        colours, _ = _sample(image, _skin_model()[0] @ control)
+        ordered = colours[np.argsort(colours @ LUMA, kind="stable")]
+        return ordered[len(ordered) // 4 : -len(ordered) // 8].mean(0)
+    colours, _ = _sample(image, _brow_binding() @ control)
+    ordered = colours[np.argsort(colours @ LUMA, kind="stable")]
+    return ordered[: len(ordered) // 2].mean(0)

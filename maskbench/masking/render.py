@@ -1,4 +1,4 @@
-"""Draw a placed mask on a picture: pure, deterministic, NumPy and OpenCV only."""
+"""Draw a placed mask on a picture: pure and deterministic."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from maskbench.images import looks_grey
+from maskbench.errors import MaskbenchError
+from maskbench.images import decode, encode_jpeg, looks_grey
 from maskbench.masking.geometry import Surface, build_surface
-from maskbench.masking.lighting import LUMA, estimate_light
+from maskbench.masking.grain import TILE, Grain, estimate_grain, noise_tile
+from maskbench.masking.kernels import blend, draw_layer, paint_order
+from maskbench.masking.lighting import Light, estimate_light, face_colour
 from maskbench.masking.pose import pose
-from maskbench.masking.raster import SurfaceMap, rasterise
 from maskbench.masking.space import scale_of
+from maskbench.masking.wearing import worn_geometry
 from maskbench.types import MaskAsset, Placement
 
-LEVEL_RATIO = 2**0.5
-SMALLEST_TEXTURE = 24
+SMALLEST_TEXTURE = 16  # pixels a side
+OWN_BLUR = 0.5  # pixels: by how much the renderer itself blurs
+FINE_JPEG = 93  # quality from which compression leaves no grain to match
+JPEG_MARGIN = 16
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,21 @@ class MaskedImage:
     placement: Placement
 
 
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels: columns x0 to x1 and rows y0 to y1, the ends excluded."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """To index an (H, W, ...) array."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
 def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedImage:
     """Draw ``asset`` as ``placement`` says.
 
@@ -38,71 +58,136 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     Returns:
         The new picture. Where its alpha is 0 every pixel equals the input's.
     """
-    height, width = image.shape[:2]
-    out, alpha = image.copy(), np.zeros((height, width), np.uint8)
+    out, alpha = image.copy(), np.zeros(image.shape[:2], np.uint8)
     control = placement.control_points.astype(np.float64)
-    light = estimate_light(image, control)
-    surface = surface_of(asset)
+    surface = surface_of(asset, placement.style, placement.size)
     points, opacity = pose(surface, control)
-    attributes = (surface.uv[:, 0], surface.uv[:, 1], light.shade(surface.normals), opacity)
-    seen = rasterise(points, surface.triangles, attributes, width, height)
-    if seen is None:
+    light, grain = estimate_light(image, control), face_grain(image, control)
+    blur = extra_blur(grain)
+    window = visible_window(points, image.shape, int(np.ceil(3 * blur)))
+    if window is None:
         return MaskedImage(out, alpha, placement)
 
-    rgb, cover = _sample_texture(asset, placement.colour, seen, _texels_per_pixel(asset, surface, control))
-    shade, opacity_seen = seen.values[2:]
-    on_strap = seen.triangle >= surface.panel_triangles
-    cover *= np.where(on_strap, 1, _soft_outline(seen.triangle >= 0)) * opacity_seen
-    rgb *= (light.gain * light.colour).astype(np.float32) * shade[..., None]
-    if looks_grey(image):
-        rgb = np.repeat((rgb @ LUMA.astype(np.float32))[..., None], 3, axis=-1)
-    window = np.s_[seen.y0 : seen.y0 + cover.shape[0], seen.x0 : seen.x0 + cover.shape[1]]
-    alpha[window] = np.rint(cover * 255)
-    weight = alpha[window].astype(np.float32)[..., None] / 255.0
-    blend = image[window] * (1 - weight) + np.clip(rgb, 0, 1) * (255 * weight)
-    out[window] = np.where(weight > 0, np.rint(blend), image[window]).astype(np.uint8)
+    tint = tint_of(image, control, asset, placement.colour, light)
+    layer = _draw(asset, surface, control, points, opacity, light, tint, window)
+    if blur > 0:
+        layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
+    shift = grain_shift(placement)
+    blend(
+        out[window.slices], layer, alpha[window.slices], noise_tile(), grain.noise,
+        (window.x0 + shift[0]) % TILE, (window.y0 + shift[1]) % TILE, looks_grey(image),
+    )  # fmt: skip
+    quality = int(placement.parameters.get("jpeg", 0))
+    if 0 < quality < FINE_JPEG:
+        _compress(out, alpha, window, quality)
     return MaskedImage(out, alpha, placement)
 
 
-@lru_cache(maxsize=256)
-def surface_of(asset: MaskAsset) -> Surface:
-    """The asset's surface, built once per process."""
-    return build_surface(asset.geometry)
-
-
-def _texels_per_pixel(asset: MaskAsset, surface: Surface, control: np.ndarray) -> float:
-    """Along one axis, over the panel of a face that looks at the camera."""
-    height, width = asset.texture.shape[:2]
-    return surface.uv_per_unit * float(np.sqrt(width * height)) / max(scale_of(control), 1e-6)
+def _draw(
+    asset: MaskAsset, surface: Surface, control: np.ndarray, points: np.ndarray, opacity: np.ndarray, light: Light,
+    tint: np.ndarray, window: Window,
+) -> np.ndarray:  # fmt: skip
+    """The mask alone in a window: (h, w, 4) float32, colour premultiplied by alpha, 0..1."""
+    layer = np.zeros((window.y1 - window.y0, window.x1 - window.x0, 4), np.float32)
+    attributes = np.stack([surface.uv[:, 0], surface.uv[:, 1], light.shade(surface.normals), opacity])
+    x, y = points[:, 0] - window.x0, points[:, 1] - window.y0
+    scale, order = scale_of(control), paint_order(points, surface.triangles)
+    texture, levels = texture_levels(asset)
+    for part in surface.layers:
+        mine = order[(order >= part.start) & (order < part.stop)]
+        colour = tint if part.tinted else light.gain * light.colour
+        draw_layer(layer, x, y, surface.triangles, mine, attributes, texture, levels, colour, samples_of(scale))
+    return layer
 
 
 @lru_cache(maxsize=512)
-def _level(asset: MaskAsset, colour: str, level: int) -> np.ndarray:
-    """The tinted texture, premultiplied by alpha and reduced by ``LEVEL_RATIO ** level``: (h, w, 4) float32, 0..1."""
-    texture = asset.texture.astype(np.float32) / 255.0
-    tint = np.array(asset.colourways[colour], np.float32) / 255.0
-    tinted = round(texture.shape[0] * asset.geometry.get("tinted", 1.0))
-    texture[:tinted, :, :3] *= tint
-    texture[..., :3] *= texture[..., 3:]
-    scale = LEVEL_RATIO**-level
-    size = [max(SMALLEST_TEXTURE, round(side * scale)) for side in (texture.shape[1], texture.shape[0])]
-    return cv2.resize(texture, size, interpolation=cv2.INTER_AREA) if level else texture
+def surface_of(asset: MaskAsset, style: str = "correct", size: float = 1.0) -> Surface:
+    """The asset's surface as worn, built once per process."""
+    return build_surface(worn_geometry(asset.geometry, style, size))
 
 
-def _sample_texture(asset: MaskAsset, colour: str, seen: SurfaceMap, density: float) -> tuple[np.ndarray, np.ndarray]:
-    """Straight RGB (h, w, 3) and alpha (h, w) of each pixel, float32, from the level of detail that fits."""
-    deepest = int(np.log(min(asset.texture.shape[:2]) / SMALLEST_TEXTURE) / np.log(LEVEL_RATIO))
-    level = int(np.clip(round(np.log(max(density, 1.0)) / np.log(LEVEL_RATIO)), 0, deepest))
-    texture = _level(asset, colour, level)
-    # Where nothing is seen the values are -1, which lies outside the texture.
-    x = seen.values[0] * texture.shape[1] - np.float32(0.5)
-    y = seen.values[1] * texture.shape[0] - np.float32(0.5)
-    sampled = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    cover = sampled[..., 3]
-    return sampled[..., :3] / np.maximum(cover, 1e-6)[..., None], cover.copy()
+def visible_window(points: np.ndarray, shape: tuple[int, ...], margin: int) -> Window | None:
+    """The part of the picture that a mesh (V, 3) can touch, with a margin, or None."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    x0, y0 = (max(0, int(np.floor(value)) - margin) for value in low)
+    x1 = min(shape[1], int(np.ceil(high[0])) + 1 + margin)
+    y1 = min(shape[0], int(np.ceil(high[1])) + 1 + margin)
+    return Window(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def _soft_outline(covered: np.ndarray) -> np.ndarray:
-    """Antialias the silhouette, where the surface turns away and the texture's own soft edge is out of sight."""
-    smooth = cv2.GaussianBlur(covered.astype(np.float32), (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
-    return np.clip(2 * smooth - 1, 0, 1) * covered
+def samples_of(scale: float) -> int:
+    """Samples per pixel and axis for a face of so many pixels between the eyes: more where straps are thin."""
+    return int(np.clip(round(130 / max(scale, 1.0)), 2, 3))
+
+
+def extra_blur(grain: Grain) -> float:
+    """Standard deviation of the Gaussian that makes the mask as soft as the photograph; 0 where it is soft enough."""
+    extra = float(np.sqrt(max(grain.blur**2 - OWN_BLUR**2, 0.0)))
+    return extra if extra >= 0.25 else 0.0
+
+
+def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
+    """Blur and noise of the part of the picture around the face."""
+    low, high = control[:, :2].min(0), control[:, :2].max(0)
+    x0, y0 = (int(np.floor(max(value, 0.0))) for value in low)
+    x1, y1 = (int(np.ceil(max(value, 0.0))) + 1 for value in high)
+    return estimate_grain(image[y0:y1, x0:x1]) if x0 < image.shape[1] and y0 < image.shape[0] else Grain(0.0, 0.0)
+
+
+def grain_shift(placement: Placement) -> tuple[int, int]:
+    """Where in the noise tile this face begins: another place for another face, the same for the same."""
+    total = np.rint(placement.control_points.astype(np.float64).sum(0) * 100).astype(np.int64)
+    return int(total[0] % TILE), int(total[1] % TILE)
+
+
+def tint_of(image: np.ndarray, control: np.ndarray, asset: MaskAsset, colour: str, light: Light) -> np.ndarray:
+    """What multiplies the texture of tinted layers, the light included: (3,) float64.
+
+    Raises:
+        MaskbenchError: the asset has no such colourway and it is not of the form "#rrggbb".
+    """
+    given: tuple[int, int, int] | str | None = asset.colourways.get(colour)
+    if given is None and len(colour) == 7 and colour.startswith("#"):
+        try:
+            given = tuple(bytes.fromhex(colour[1:]))
+        except ValueError:
+            given = None
+    if given is None:
+        known = ", ".join(sorted(asset.colourways))
+        raise MaskbenchError(f'mask {asset.asset_id}: no colour "{colour}"; use one of {known}, or #rrggbb')
+    if isinstance(given, str):  # as it appears in the picture, so the light is in it already
+        return face_colour(image, control, given)
+    return np.array(given, np.float64) / 255.0 * light.gain * light.colour
+
+
+@lru_cache(maxsize=256)
+def texture_levels(asset: MaskAsset) -> tuple[np.ndarray, np.ndarray]:
+    """The texture, premultiplied by alpha, at all levels of detail in one picture (H, W, 4) uint8, and where each
+    lies: (L, 4) int64, left, top, width, height. Each level is sqrt(2) smaller than the one before.
+    """
+    texture = asset.texture.astype(np.float32)
+    texture[..., :3] *= texture[..., 3:] / 255.0
+    height, width = texture.shape[:2]
+    count = 1 + max(0, int(2 * np.log2(min(height, width) / SMALLEST_TEXTURE)))
+    sizes = [(round(width / 2 ** (k / 2)), round(height / 2 ** (k / 2))) for k in range(count)]
+    places, column, row, widest = [], 0, 0, 0
+    for wide, high in sizes:
+        if row + high > height:
+            column, row, widest = column + widest, 0, 0
+        places.append((column, row, wide, high))
+        row, widest = row + high, max(widest, wide)
+    packed = np.zeros((height, column + widest, 4), np.uint8)
+    for x0, y0, wide, high in places:
+        reduced = cv2.resize(texture, (wide, high), interpolation=cv2.INTER_AREA)
+        packed[y0 : y0 + high, x0 : x0 + wide] = np.rint(reduced)
+    return packed, np.array(places, np.int64)
+
+
+def _compress(out: np.ndarray, alpha: np.ndarray, window: Window, quality: int) -> None:
+    """Give the masked pixels of ``out`` the grain of JPEG at this quality, on the photograph's own block grid."""
+    grid = JPEG_MARGIN
+    y0, x0 = (max(0, start // grid * grid) for start in (window.y0, window.x0))
+    part = out[y0 : -(-window.y1 // grid) * grid, x0 : -(-window.x1 // grid) * grid]
+    again = decode(encode_jpeg(part, quality), "grain")
+    covered = alpha[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] > 0
+    np.copyto(part, again, where=covered[..., None])

@@ -283,12 +283,13 @@ def write_mask(root: Path, asset_id: str) -> None:
     texture = atlas(colour, distance, mask["strap"], mask["flat_strap"])
     cv2.imwrite(str(folder / "texture.png"), cv2.cvtColor(texture, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     description = {
-        "format_version": 1, "id": asset_id, "version": 1, "name": mask["name"], "category": mask["category"],
-        "kind": asset_id.split("-")[0], "texture": "texture.png", "colourways": mask["colourways"],
+        "format_version": 2, "id": asset_id, "version": 2, "name": mask["name"], "category": mask["category"],
+        "kind": asset_id.split("-")[0], "regions": ["lower"],
+        "styles": ["correct", "under-nose", "under-chin", "mouth-only"],
+        "texture": "texture.png", "colourways": mask["colourways"],
         "geometry": {
-            "panel": {**mask["panel"], "uv": PANEL_UV},
+            "panels": [{**mask["panel"], "uv": PANEL_UV}],
             "ribbons": [{**r, "points": np.round(r["points"], 4).tolist()} for r in mask["ribbons"]()],
-            "tinted": PANEL_ROWS / SIZE,
         },
         "licence": LICENCE, "source": SOURCE,
     }  # fmt: skip

@@ -1,0 +1,116 @@
+"""How a photograph was taken: its blur and its noise, so that the mask can look taken by the same camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from maskbench.masking.kernels import compiled
+
+TILE = 256
+SAMPLED = 48  # rows and columns looked at, at most; the estimates are medians and quantiles
+STRONGEST = 0.04  # share of the steepest places, taken as edges
+LEAST_EDGE = 12.0  # of 255, over two pixels; flatter pictures show no edge to judge the blur by
+MOST_BLUR, MOST_NOISE = 2.5, 14.0
+# The energy of differences over one pixel, relative to those over two, at edges blurred by a Gaussian of this deviation,
+# by simulation: the sharper, the nearer to 1/2; the more blurred, the nearer to 1/4.
+BLUR_OF_RATIO = (
+    (0.2594, 1.25), (0.2650, 1.00), (0.2753, 0.80), (0.2925, 0.60), (0.3189, 0.45), (0.3679, 0.30), (0.5000, 0.00),
+)  # fmt: skip
+COARSE = 0.9  # above this blur the ratio hardly moves; it is judged over twice the distance then
+
+
+@dataclass(frozen=True)
+class Grain:
+    """``blur``: standard deviation in pixels of the Gaussian that edges look blurred by; ``noise``: of luma, 0..255."""
+
+    blur: float
+    noise: float
+
+
+def estimate_grain(region: np.ndarray) -> Grain:
+    """Estimate blur and noise of a part of a picture.
+
+    Noise: the median response to Immerkaer's mask ("Fast Noise Variance Estimation", CVIU 64, 1996; the median
+    instead of the mean, against edges). Blur: how the energy of differences grows from one pixel to two at the
+    steepest places, the noise's own part taken off.
+
+    Args:
+        region: (h, w, 3) uint8 RGB around the face. Less than 8 pixels on a side give no blur and no noise.
+    """
+    if min(region.shape[:2]) < 8:
+        return Grain(0.0, 0.0)
+    luma = cv2.cvtColor(region, cv2.COLOR_RGB2GRAY).astype(np.int64)  # signed, for differences
+    noise = _median_response(luma, 1 + luma.shape[0] // SAMPLED) / (6 * 0.6745)
+    fine = _edge_blur(luma, noise, 1)
+    blur = fine if fine < COARSE else min(max(COARSE, 2 * _edge_blur(luma, noise, 2)), MOST_BLUR)
+    return Grain(blur, min(noise, MOST_NOISE))
+
+
+def _edge_blur(luma: np.ndarray, noise: float, reach: int) -> float:
+    """Blur in units of ``reach`` pixels, from differences over ``reach`` and twice that."""
+    one, two, count = _edge_energy(luma, reach, 1 + max(luma.shape) // SAMPLED, STRONGEST, LEAST_EDGE)
+    if count < 12:
+        return 0.0
+    variance = 2 * noise**2
+    ratios, blurs = zip(*BLUR_OF_RATIO, strict=True)
+    return float(np.interp((one - variance) / max(two - variance, 1e-6), ratios, blurs))
+
+
+@compiled
+def _median_response(luma, step):  # noqa: ANN001 - numba infers the types
+    """The median size of Immerkaer's response on every ``step``-th row of an (h, w) int64 picture."""
+    counts, total = np.zeros(2041, np.int64), 0
+    for r in range(1, luma.shape[0] - 1, step):
+        for c in range(1, luma.shape[1] - 1):
+            corners = luma[r - 1, c - 1] + luma[r - 1, c + 1] + luma[r + 1, c - 1] + luma[r + 1, c + 1]
+            sides = luma[r - 1, c] + luma[r + 1, c] + luma[r, c - 1] + luma[r, c + 1]
+            counts[abs(corners - 2 * sides + 4 * luma[r, c])] += 1
+            total += 1
+    return _quantile(counts, total, 0.5)
+
+
+@compiled
+def _quantile(counts, total, share):  # noqa: ANN001
+    """The value below which lies this share of a histogram's ``total`` entries."""
+    below = 0
+    for value in range(counts.shape[0]):
+        below += counts[value]
+        if below > share * total:
+            return value
+    return counts.shape[0] - 1
+
+
+@compiled
+def _edge_energy(luma, reach, step, strongest, least):  # noqa: ANN001
+    """Mean square difference over ``reach`` and over twice that at the steepest places, and how many these are."""
+    counts, total = np.zeros(256, np.int64), 0
+    height, width = luma.shape
+    for turn in range(2):  # along the rows, then along the columns
+        dr, dc = (0, reach) if turn == 0 else (reach, 0)
+        for r in range(dr, height - dr, step if turn == 0 else 1):
+            for c in range(dc, width - dc, 1 if turn == 0 else step):
+                counts[abs(luma[r + dr, c + dc] - luma[r - dr, c - dc])] += 1
+                total += 1
+    limit = max(_quantile(counts, total, 1.0 - strongest), least)
+    one, two, count = 0.0, 0.0, 0
+    for turn in range(2):
+        dr, dc = (0, reach) if turn == 0 else (reach, 0)
+        for r in range(dr, height - dr, step if turn == 0 else 1):
+            for c in range(dc, width - dc, 1 if turn == 0 else step):
+                before, here, after = luma[r - dr, c - dc], luma[r, c], luma[r + dr, c + dc]
+                if abs(after - before) >= limit:
+                    one += 0.5 * ((here - before) ** 2 + (after - here) ** 2)
+                    two += float((after - before) ** 2)
+                    count += 1
+    return one / max(count, 1), two / max(count, 1), count
+
+
+@lru_cache(maxsize=1)
+def noise_tile() -> np.ndarray:
+    """(TILE, TILE) float32 of unit deviation, the same in every process."""
+    tile = np.random.Generator(np.random.PCG64(468)).normal(size=(TILE, TILE))
+    return (tile / tile.std()).astype(np.float32)
