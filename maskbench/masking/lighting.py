@@ -27,6 +27,7 @@ USUAL_SKIN_COLOUR = np.array([1.28, 0.95, 0.80])  # relative to its luma
 DARKEST, BRIGHTEST = 0.45, 1.35
 BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 300, 293, 334, 296, 336, 276, 283, 282, 295)
 HIGHLIGHT_SAMPLES = 45  # a side
+LIKE_SKIN, UNLIKE_SKIN = 0.5, 0.9  # difference from the cheek below and above which a strap is in sight, or is not
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,30 @@ def _grid_luma(image, x0, y0, x1, y1, side):  # noqa: ANN001
             pixel = image[row, int(min(max(x0 + (x1 - x0) * ((j + 0.5) / side), 0.0), width - 1.0))]
             luma[i * side + j] = 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
     return luma
+
+
+def strap_sight(image: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """How much of each strap is in sight: it passes under hair, and is not seen before the background.
+
+    Going outwards from the cheek, the strap ends where the picture stops looking like that cheek: the logarithm of the
+    ratio of their luma, plus the distance of their colours at equal luma.
+
+    Args:
+        centres: (R, n, 2 or 3) pixels along the straps, beginning at the mask.
+
+    Returns:
+        (R, n) in 0..1, falling along each strap.
+    """
+    count, steps = centres.shape[:2]
+    colours, _ = _sample(image, centres.reshape(count * steps, -1))
+    colours = colours.reshape(count, steps, 3) + 0.02
+    luma = colours @ LUMA
+    cheek = np.median(colours[:, : max(steps // 3, 1)], axis=1, keepdims=True)
+    cheek_luma = cheek @ LUMA
+    unlike = np.abs(np.log(luma / cheek_luma))
+    unlike += np.abs(colours / luma[..., None] - cheek / cheek_luma[..., None]).sum(-1) / 2
+    sight = np.clip((UNLIKE_SKIN - unlike) / (UNLIKE_SKIN - LIKE_SKIN), 0, 1)
+    return np.minimum.accumulate(sight, axis=1)
 
 
 @lru_cache(maxsize=1)

@@ -10,10 +10,10 @@ import numpy as np
 
 from maskbench.errors import MaskbenchError
 from maskbench.images import decode, encode_jpeg, looks_grey
-from maskbench.masking.geometry import Surface, build_surface
+from maskbench.masking.geometry import STRAP_STEPS, Surface, build_surface
 from maskbench.masking.grain import TILE, Grain, estimate_grain, noise_tile
 from maskbench.masking.kernels import blend, draw_layer, paint_order
-from maskbench.masking.lighting import Light, estimate_light, face_colour
+from maskbench.masking.lighting import Light, estimate_light, face_colour, strap_sight
 from maskbench.masking.pose import pose
 from maskbench.masking.space import scale_of
 from maskbench.masking.wearing import worn_geometry
@@ -62,6 +62,7 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     control = placement.control_points.astype(np.float64)
     surface = surface_of(asset, placement.style, placement.size)
     points, opacity = pose(surface, control)
+    opacity *= straps_in_sight(image, surface, points)
     light, grain = estimate_light(image, control), face_grain(image, control)
     blur = extra_blur(grain)
     window = visible_window(points, image.shape, int(np.ceil(3 * blur)))
@@ -98,6 +99,15 @@ def _draw(
         colour = tint if part.tinted else light.gain * light.colour
         draw_layer(layer, x, y, surface.triangles, mine, attributes, texture, levels, colour, samples_of(scale))
     return layer
+
+
+def straps_in_sight(image: np.ndarray, surface: Surface, points: np.ndarray) -> np.ndarray:
+    """For each vertex (V,) how much of it is in sight: 1 on the panels, less on straps that pass under hair."""
+    sight = np.ones(len(points))
+    if len(surface.strap_width):
+        sides = points[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS, 3)
+        sight[len(surface.nodes) :] = np.repeat(strap_sight(image, sides.mean(1))[:, None], 2, 1).ravel()
+    return sight
 
 
 @lru_cache(maxsize=512)
