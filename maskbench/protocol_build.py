@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 HEADER, SAMPLES, PAIRS = FILES = ("protocol.yaml", "samples.csv", "pairs.csv")
 TEXT_KEYS = ("description", "licence", "source")
 
+MASKING_KEYS = {"recipe", "version", "seed"}
 Locator = Callable[[str], str]  # a header key to the "FILE:LINE" that a message about it starts with
 
 
@@ -31,6 +32,7 @@ def build_protocol(
     description: str = "",
     licence: str = "",
     source: str = "",
+    masking: Mapping[str, Any] | None = None,
 ) -> Protocol:
     """Check samples and pairs against each other and seal them under a digest.
 
@@ -40,7 +42,7 @@ def build_protocol(
         ProtocolError: as ``load_protocol``; lines are those of the tables that ``write_protocol`` would write.
     """
     header = {"name": name, "version": version, "threshold_from": threshold_from}
-    header |= {"description": description, "licence": licence, "source": source}
+    header |= {"description": description, "licence": licence, "source": source, "masking": dict(masking or {})}
     ordered = sorted(samples, key=lambda sample: sample.sample_id)
     return seal(header, ordered, pairs, "", lambda key: HEADER)
 
@@ -66,14 +68,16 @@ def seal(
     if threshold_from not in conditions:
         hint = nearest(str(threshold_from), conditions)
         raise ProtocolError(f"{where('threshold_from')}: threshold_from {threshold_from!r} has no pairs; {hint}")
-    ordered = sorted(samples, key=lambda sample: sample.sample_id)
+    ordered, masking = sorted(samples, key=lambda sample: sample.sample_id), dict(header.get("masking") or {})
+    sealed = [FORMAT_VERSION, header["name"], header["version"], threshold_from, *([masking] if masking else [])]
     return Protocol(
         name=header["name"],
         version=header["version"],
         samples={sample.sample_id: sample for sample in ordered},
         pairs=pairs,
         threshold_from=threshold_from,
-        digest=tables_sha256([FORMAT_VERSION, header["name"], header["version"], threshold_from], ordered, pairs),
+        digest=tables_sha256(sealed, ordered, pairs),
+        masking=masking,
         **{key: header.get(key, "") for key in TEXT_KEYS},
     )
 
@@ -129,3 +133,11 @@ def check_header(header: Mapping[str, Any], where: Locator) -> None:
     for key in TEXT_KEYS:
         if not isinstance(header.get(key, ""), str):
             raise ProtocolError(f"{where(key)}: {key} must be text; put it in quotes")
+    _check_masking(header.get("masking") or {}, where)
+
+
+def _check_masking(masking: Any, where: Locator) -> None:
+    """Raise ProtocolError unless it is empty or names a recipe, its version and a seed."""
+    whole = isinstance(masking, Mapping) and all(type(masking.get(key)) is int for key in ("version", "seed"))
+    if masking and not (whole and set(masking) == MASKING_KEYS and isinstance(masking["recipe"], str)):
+        raise ProtocolError(f"{where('masking')}: masking must have a recipe's name, its version and a seed")

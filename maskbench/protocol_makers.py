@@ -75,6 +75,7 @@ def make_lfw(
         "UMR-UMP",
         description="Labeled Faces in the Wild: every pair of the list under three conditions, in its folds.",
         licence="Tables only. The photographs are news pictures gathered for research and are not included.",
+        masking={"recipe": "lfw-masked", "version": 1, "seed": 0},
         source="Huang et al., Labeled Faces in the Wild, University of Massachusetts, Technical Report 07-49, 2007",
     )
 
@@ -151,6 +152,7 @@ def make_folders(faces: Path, total_pairs: int = 6000, name: str = "folders", se
         "UMR-UMP",
         description="Pairs drawn at random from pictures in one folder per subject, each under three conditions.",
         licence="Tables only; the pictures are not included.",
+        masking={"recipe": "worn", "version": 1, "seed": 0},
         source=f"maskbench, seed {seed}",
     )
 

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 REQUIRED_KEYS = ("format_version", "name", "version", "threshold_from")
-HEADER_KEYS = (*REQUIRED_KEYS, *TEXT_KEYS, "conditions", "counts")
+HEADER_KEYS = (*REQUIRED_KEYS, *TEXT_KEYS, "masking", "conditions", "counts")
 
 _SHIPPED = "maskbench.protocol_data"
 
@@ -177,6 +177,7 @@ def _header_text(protocol: Protocol) -> str:
 
     header = {"format_version": FORMAT_VERSION, "name": protocol.name, "version": protocol.version}
     header |= {key: getattr(protocol, key) for key in TEXT_KEYS}
+    header |= {"masking": dict(protocol.masking)} if protocol.masking else {}
     header |= {"threshold_from": protocol.threshold_from, "conditions": condition_names(protocol.pairs)}
     header |= {"counts": protocol_counts(protocol)}
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=100)

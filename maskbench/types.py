@@ -156,6 +156,7 @@ class Protocol:
     description: str = ""
     licence: str = ""
     source: str = ""
+    masking: Mapping[str, Any] = field(default_factory=dict)  # "recipe", "version", "seed" of its masked pictures
 
 
 @dataclass(frozen=True)

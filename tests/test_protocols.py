@@ -362,3 +362,36 @@ def test_a_million_pairs_load_in_seconds(tmp_path):
     start = time.perf_counter()
     assert load_protocol(tmp_path / "big").digest == made.digest
     assert time.perf_counter() - start < 30
+
+
+# ---------------------------------------------------------------- how its masked pictures are made
+
+
+MASKING = {"recipe": "lfw-masked", "version": 1, "seed": 3}
+
+
+def with_masking(masking):
+    toy = make_protocol(6, 2)
+    return build_protocol(
+        toy.name, toy.version, list(toy.samples.values()), toy.pairs, toy.threshold_from, masking=masking
+    )
+
+
+def test_the_recipe_of_the_masked_pictures_is_kept_and_changes_the_digest(tmp_path):
+    made = with_masking(MASKING)
+    write_protocol(made, tmp_path / "toy")
+    back = load_protocol(tmp_path / "toy")
+    same(back, made)
+    assert back.masking == MASKING
+    digests = {with_masking(masking).digest for masking in (None, MASKING, MASKING | {"seed": 4})}
+    assert len(digests) == 3 and with_masking(None).masking == {}
+
+
+@pytest.mark.parametrize(
+    "masking", [{"recipe": "worn"}, MASKING | {"seed": "1"}, MASKING | {"recipe": 5}, MASKING | {"more": 1}, "worn"]
+)
+def test_a_malformed_recipe_names_the_key(folder, masking):
+    with open(folder / "protocol.yaml", "a", encoding="utf-8") as stream:
+        stream.write(yaml.safe_dump({"masking": masking}))
+    with pytest.raises(ProtocolError, match=r"protocol.yaml:\d+: masking must have a recipe's name"):
+        load_protocol(folder)
