@@ -170,7 +170,7 @@ def _lathe(panel: Mapping[str, Any]) -> np.ndarray:
 
 
 def _edge(points: list[list[float]], s: np.ndarray) -> np.ndarray:
-    """Sample an edge at s in -1..1: (n, 2). Given from the midline outward it is mirrored, else it is the whole edge."""
+    """Sample an edge at s in -1..1: (n, 2). Given from the midline outward it is mirrored, else it is whole."""
     from scipy.interpolate import PchipInterpolator
 
     given = np.asarray(points, np.float64)

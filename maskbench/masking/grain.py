@@ -15,8 +15,8 @@ SAMPLED = 48  # rows and columns looked at, at most; the estimates are medians a
 STRONGEST = 0.04  # share of the steepest places, taken as edges
 LEAST_EDGE = 12.0  # of 255, over two pixels; flatter pictures show no edge to judge the blur by
 MOST_BLUR, MOST_NOISE = 2.5, 14.0
-# The energy of differences over one pixel, relative to those over two, at edges blurred by a Gaussian of this deviation,
-# by simulation: the sharper, the nearer to 1/2; the more blurred, the nearer to 1/4.
+# The energy of differences over one pixel, relative to those over two, at edges that a Gaussian of this deviation
+# blurred, by simulation: the sharper, the nearer to 1/2; the more blurred, the nearer to 1/4.
 BLUR_OF_RATIO = (
     (0.2594, 1.25), (0.2650, 1.00), (0.2753, 0.80), (0.2925, 0.60), (0.3189, 0.45), (0.3679, 0.30), (0.5000, 0.00),
 )  # fmt: skip
@@ -44,7 +44,7 @@ def estimate_grain(region: np.ndarray) -> Grain:
     if min(region.shape[:2]) < 8:
         return Grain(0.0, 0.0)
     luma = cv2.cvtColor(region, cv2.COLOR_RGB2GRAY).astype(np.int64)  # signed, for differences
-    noise = _median_response(luma, 1 + luma.shape[0] // SAMPLED) / (6 * 0.6745)
+    noise = _median_response(np.zeros(2041, np.int64), luma, 1 + luma.shape[0] // SAMPLED) / (6 * 0.6745)
     fine = _edge_blur(luma, noise, 1)
     blur = fine if fine < COARSE else min(max(COARSE, 2 * _edge_blur(luma, noise, 2)), MOST_BLUR)
     return Grain(blur, min(noise, MOST_NOISE))
@@ -52,7 +52,8 @@ def estimate_grain(region: np.ndarray) -> Grain:
 
 def _edge_blur(luma: np.ndarray, noise: float, reach: int) -> float:
     """Blur in units of ``reach`` pixels, from differences over ``reach`` and twice that."""
-    one, two, count = _edge_energy(luma, reach, 1 + max(luma.shape) // SAMPLED, STRONGEST, LEAST_EDGE)
+    step = 1 + max(luma.shape) // SAMPLED
+    one, two, count = _edge_energy(np.zeros(256, np.int64), luma, reach, step, STRONGEST, LEAST_EDGE)
     if count < 12:
         return 0.0
     variance = 2 * noise**2
@@ -61,9 +62,9 @@ def _edge_blur(luma: np.ndarray, noise: float, reach: int) -> float:
 
 
 @compiled
-def _median_response(luma, step):  # noqa: ANN001 - numba infers the types
+def _median_response(counts, luma, step):  # noqa: ANN001 - numba infers the types
     """The median size of Immerkaer's response on every ``step``-th row of an (h, w) int64 picture."""
-    counts, total = np.zeros(2041, np.int64), 0
+    total = 0
     for r in range(1, luma.shape[0] - 1, step):
         for c in range(1, luma.shape[1] - 1):
             corners = luma[r - 1, c - 1] + luma[r - 1, c + 1] + luma[r + 1, c - 1] + luma[r + 1, c + 1]
@@ -85,9 +86,9 @@ def _quantile(counts, total, share):  # noqa: ANN001
 
 
 @compiled
-def _edge_energy(luma, reach, step, strongest, least):  # noqa: ANN001
+def _edge_energy(counts, luma, reach, step, strongest, least):  # noqa: ANN001
     """Mean square difference over ``reach`` and over twice that at the steepest places, and how many these are."""
-    counts, total = np.zeros(256, np.int64), 0
+    total = 0
     height, width = luma.shape
     for turn in range(2):  # along the rows, then along the columns
         dr, dc = (0, reach) if turn == 0 else (reach, 0)

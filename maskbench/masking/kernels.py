@@ -42,10 +42,12 @@ def _edge(ax, ay, bx, by):  # noqa: ANN001 - numba infers the types
 
 @compiled
 def _own(owner, touched, x, y, triangles, order, samples, first_row):  # noqa: ANN001
-    """Write into each sample of a band the last triangle of ``order`` that holds it, and mark the pixels touched."""
+    """Write into each sample of a band the last triangle of ``order`` that holds it, and mark the pixels touched.
+
+    Args:
+        owner: (h * samples, w * samples) int32 of -1; touched: (h, w) uint8 of 0.
+    """
     rows, columns = owner.shape
-    owner[:] = -1
-    touched[:] = 0
     share = 1.0 / samples
     for k in range(order.shape[0]):
         t = order[k]
@@ -70,20 +72,20 @@ def _own(owner, touched, x, y, triangles, order, samples, first_row):  # noqa: A
             left, right = int(np.ceil(low)), int(np.floor(high))
             if right < left:
                 continue
-            owner[row, left : right + 1] = t
-            touched[int(row * share + 1e-9), int(left * share + 1e-9) : int(right * share + 1e-9) + 1] = 1
+            for column in range(left, right + 1):
+                owner[row, column] = t
+            for column in range(int(left * share + 1e-9), int(right * share + 1e-9) + 1):
+                touched[int(row * share + 1e-9), column] = 1
 
 
 @compiled
-def _planes(x, y, triangles, order, attributes, levels, samples):  # noqa: ANN001
-    """What each triangle of ``order`` adds to its pixels.
+def _planes(planes, level_of, x, y, triangles, order, attributes, levels, samples):  # noqa: ANN001
+    """Write what each triangle of ``order`` adds to its pixels.
 
-    Returns:
-        (T, 4, 3) float64: u and v in texels of its level, brightness, opacity, as a + b x + c y; and (T,) its level of
-        detail, at which a texel is no smaller than a pixel in either direction.
+    Args:
+        planes: (T, 4, 3) float64: u and v in texels of its level, brightness, opacity, as a + b x + c y.
+        level_of: (T,) int32, its level of detail, at which a texel is no smaller than a pixel in either direction.
     """
-    planes = np.empty((triangles.shape[0], 4, 3))
-    level_of = np.zeros(triangles.shape[0], np.int32)
     for k in range(order.shape[0]):
         t = order[k]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -104,7 +106,6 @@ def _planes(x, y, triangles, order, attributes, levels, samples):  # noqa: ANN00
             planes[t, 1, m] *= levels[level, 3]
         planes[t, 0, 0] -= 0.5
         planes[t, 1, 0] -= 0.5
-    return planes, level_of
 
 
 @compiled
@@ -154,6 +155,7 @@ def _shade(layer, owner, touched, planes, level_of, texture, levels, tint, sampl
             layer[first + row, column, 3] = layer[first + row, column, 3] * keep + alpha
 
 
+LEAST_AREA = 1e-6  # square pixels, doubled; a thinner triangle is not drawn
 BAND_SAMPLES = 4_000_000  # samples held at a time; bounds the memory on large faces
 
 
@@ -175,33 +177,42 @@ def draw_layer(
     """
     height, width = layer.shape[:2]
     sx, sy = (x + 0.5) * samples - 0.5, (y + 0.5) * samples - 0.5
-    planes, level_of = _planes(sx, sy, triangles, order, attributes, levels, samples)
+    planes, level_of = np.empty((len(triangles), 4, 3)), np.empty(len(triangles), np.int32)
+    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels, samples)
     rows = max(1, min(height, BAND_SAMPLES // (width * samples * samples)))
     for first in range(0, height, rows):
         here = min(rows, height - first)
-        owner, touched = np.empty((here * samples, width * samples), np.int32), np.empty((here, width), np.uint8)
+        owner, touched = np.full((here * samples, width * samples), -1, np.int32), np.zeros((here, width), np.uint8)
         _own(owner, touched, sx, sy, triangles, order, samples, first * samples)
         _shade(layer, owner, touched, planes, level_of, texture, levels, tint, samples, first)
 
 
-@compiled
-def paint_order(points, triangles):  # noqa: ANN001
-    """The triangles that face the camera, the farthest first (ties in their order): indices (n,) int32.
+def paint_order(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """The triangles that face the camera, the farthest first (ties in their order): indices (n,).
 
     Args:
         points: (V, 3) pixels, z growing away from the camera.
         triangles: (T, 3) int32, positive projected area when facing the camera.
     """
-    seen, depth, n = np.empty(triangles.shape[0], np.int32), np.empty(triangles.shape[0]), 0
+    nearness = np.empty(len(triangles))
+    seen = _nearness(nearness, points, triangles)
+    return np.argsort(nearness, kind="stable")[:seen]
+
+
+@compiled
+def _nearness(nearness, points, triangles):  # noqa: ANN001
+    """Minus three times the mean depth of each triangle, infinity for what faces away; return how many do not."""
+    seen = 0
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        area = (points[b, 0] - points[a, 0]) * (points[c, 1] - points[a, 1]) - (points[c, 0] - points[a, 0]) * (
-            points[b, 1] - points[a, 1]
-        )
-        if area > 1e-6:
-            seen[n], depth[n] = t, -(points[a, 2] + points[b, 2] + points[c, 2])
-            n += 1
-    return seen[:n][np.argsort(depth[:n], kind="mergesort")]
+        bx, by = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
+        cx, cy = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1]
+        if bx * cy - cx * by > LEAST_AREA:
+            nearness[t] = -(points[a, 2] + points[b, 2] + points[c, 2])
+            seen += 1
+        else:
+            nearness[t] = np.inf
+    return seen
 
 
 @compiled
@@ -233,4 +244,5 @@ def blend(picture, layer, alpha, grain, amount, shift_x, shift_y, grey):  # noqa
             for ch in range(3):
                 value = red if ch == 0 else green if ch == 1 else blue
                 over = min(max(255.0 * value / a + noise, 0.0), 255.0)
-                picture[row, column, ch] = int(np.floor(picture[row, column, ch] * (1.0 - weight) + over * weight + 0.5))
+                mixed = picture[row, column, ch] * (1.0 - weight) + over * weight
+                picture[row, column, ch] = int(np.floor(mixed + 0.5))

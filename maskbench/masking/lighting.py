@@ -95,18 +95,19 @@ def estimate_light(image: np.ndarray, control: np.ndarray) -> Light:
 
 
 def _sample(image: np.ndarray, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colours (S, 3), 0..1, of small patches around (S, 2 or 3) positions, and which of them lie in the picture."""
+    """Mean colours (S, 3), 0..1, of small patches around (S, 2 or 3) positions, and which lie in the picture."""
     height, width = image.shape[:2]
     x, y = spots[:, 0], spots[:, 1]
     inside = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
-    return _patches(image, x, y, max(1.0, (x.max() - x.min()) / 40)), inside
+    colours = np.zeros((len(x), 3))
+    _patches(colours, image, x, y, max(1.0, (x.max() - x.min()) / 40))
+    return colours, inside
 
 
 @compiled
-def _patches(image, x, y, radius):  # noqa: ANN001 - numba infers the types
-    """The mean of five bilinear samples in a cross around each position, clamped to the picture: (S, 3), 0..1."""
+def _patches(colours, image, x, y, radius):  # noqa: ANN001 - numba infers the types
+    """Add to (S, 3) the mean, 0..1, of five bilinear samples around each position, clamped to the picture."""
     height, width = image.shape[:2]
-    colours = np.zeros((x.shape[0], 3))
     for n in range(x.shape[0]):
         for dx, dy in ((0.0, 0.0), (radius, 0.0), (-radius, 0.0), (0.0, radius), (0.0, -radius)):
             u, v = min(max(x[n] + dx, 0.0), width - 1.0), min(max(y[n] + dy, 0.0), height - 1.0)
@@ -117,29 +118,27 @@ def _patches(image, x, y, radius):  # noqa: ANN001 - numba infers the types
                 upper = image[v0, u0, c] * (1 - fu) + image[v0, u1, c] * fu
                 lower = image[v1, u0, c] * (1 - fu) + image[v1, u1, c] * fu
                 colours[n, c] += (upper * (1 - fv) + lower * fv) / 1275.0
-    return colours
 
 
 def _highlight(image: np.ndarray, spots: np.ndarray) -> float:
     """The 95th percentile of luma, 0..1, in the region around the face: how bright white things are there."""
     low, high = spots[:, :2].min(0), spots[:, :2].max(0)
     (x0, y0), (x1, y1) = low - (high - low) * 0.5, high + (high - low) * 0.5
-    luma = _grid_luma(image, x0, y0, x1, y1, HIGHLIGHT_SAMPLES)
+    luma = np.empty(HIGHLIGHT_SAMPLES**2)
+    _grid_luma(luma, image, x0, y0, x1, y1, HIGHLIGHT_SAMPLES)
     rank = int(0.95 * (luma.size - 1))
     return float(np.partition(luma, rank)[rank] / 255.0)
 
 
 @compiled
-def _grid_luma(image, x0, y0, x1, y1, side):  # noqa: ANN001
-    """Luma, 0..255, of a grid of pixels over a rectangle, clamped to the picture: (side * side,)."""
+def _grid_luma(luma, image, x0, y0, x1, y1, side):  # noqa: ANN001
+    """Write the luma, 0..255, of a grid of pixels over a rectangle, clamped to the picture: (side * side,)."""
     height, width = image.shape[:2]
-    luma = np.empty(side * side)
     for i in range(side):
         row = int(min(max(y0 + (y1 - y0) * ((i + 0.5) / side), 0.0), height - 1.0))
         for j in range(side):
             pixel = image[row, int(min(max(x0 + (x1 - x0) * ((j + 0.5) / side), 0.0), width - 1.0))]
             luma[i * side + j] = 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
-    return luma
 
 
 def strap_sight(image: np.ndarray, centres: np.ndarray) -> np.ndarray:
