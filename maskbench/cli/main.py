@@ -14,7 +14,7 @@ from maskbench.errors import MaskbenchError
 # name -> (module:attribute, one line of help); listing the commands imports none of them.
 COMMANDS = {
     "synthesize": ("maskbench.cli.synthesize:synthesize", "Paste masks on a folder of faces; write a manifest."),
-    "masks": ("maskbench.cli.masks:masks", "List, show and check masks; draw a contact sheet; make a new one."),
+    "masks": ("maskbench.cli.masks:masks", "List, show, check and make masks; draw contact sheets."),
     "dataset": ("maskbench.cli.dataset:dataset", "Build masked LFW, CelebA and AR-style sets from their originals."),
     "protocol": ("maskbench.cli.protocol:protocol", "Make and check evaluation protocols."),
     "models": ("maskbench.cli.models:models", "List recognizers; draft a card for an ONNX file."),

@@ -30,7 +30,7 @@ REQUIRED = (
 )  # fmt: skip
 OPTIONAL = ("styles", "coverage", "shape")
 PANEL_KEYS = {
-    "sheet": {"top", "bottom", "uv", "gap", "cup", "ridge", "shelf", "tuck", "flat", "tinted", "two_sided"},
+    "sheet": {"top", "bottom", "uv", "gap", "cup", "ridge", "shelf", "tuck", "flat", "fitted", "tinted", "two_sided"},
     "lathe": {"profile", "angles", "axis", "uv", "tinted", "two_sided"},
 }
 RIBBON_KEYS = {"points", "width", "uv", "mirror", "tinted"}
@@ -90,8 +90,8 @@ def load_asset(folder: Path) -> MaskAsset:
     """
     path = folder / "asset.json"
     data = read_json(path)
-    _check(data, path)
-    _check_geometry(data["geometry"], path)
+    check_description(data, path)
+    check_geometry(data["geometry"], path)
     texture_path = inside(folder, data["texture"])
     texture = cv2.imread(str(texture_path), cv2.IMREAD_UNCHANGED) if texture_path.is_file() else None
     if texture is None or texture.ndim != 3 or texture.shape[2] != 4 or texture.dtype != np.uint8:
@@ -118,7 +118,7 @@ def load_asset(folder: Path) -> MaskAsset:
     )
 
 
-def _check(data: Any, path: Path) -> None:
+def check_description(data: Any, path: Path) -> None:
     """Raise MaskbenchError, naming the file and the key, unless ``data`` is a valid asset description."""
 
     def need(condition: bool, message: str) -> None:
@@ -153,7 +153,7 @@ def _check(data: Any, path: Path) -> None:
     need(data.get("shape", "") in ("", "wide", "round"), "shape must be wide or round")
 
 
-def _check_geometry(geometry: Any, path: Path) -> None:
+def check_geometry(geometry: Any, path: Path) -> None:
     """Raise MaskbenchError unless a surface can be built from the geometry; the first thing wrong is named."""
     panels = geometry.get("panels") if isinstance(geometry, dict) else None
     if not isinstance(panels, list) or not panels:
@@ -161,6 +161,8 @@ def _check_geometry(geometry: Any, path: Path) -> None:
     for number, panel in enumerate(panels):
         _check_panel(panel, f"{path}: geometry.panels[{number}]")
     _only(geometry, {"panels", "ribbons"}, f"{path}: geometry")
+    if not isinstance(geometry.get("ribbons", []), list):
+        raise MaskbenchError(f"{path}: geometry.ribbons must be a list; see docs/masks.md")
     for number, ribbon in enumerate(geometry.get("ribbons", ())):
         _only(ribbon, RIBBON_KEYS, f"{path}: geometry.ribbons[{number}]")
     try:

@@ -21,6 +21,8 @@ STRAP_STEPS = 10
 TOWARD_CAMERA = -1.0  # z grows away from the camera
 HEAD_AXIS_DEPTH = 1.2  # the head's axis is vertical, well behind the face
 LATHE_AXIS_DEPTH = 1.1  # of what goes round the head, unless the asset says otherwise
+SEWN = 0.12  # a strap that begins this near to a panel, as seen from the front, is fixed to it
+HEM = 2  # rows and columns that a strap is sewn in from a panel's edge
 PROBE = 0.1  # how far outside a strap its facing is probed
 
 
@@ -83,17 +85,20 @@ def build_surface(geometry: Mapping[str, Any]) -> Surface:
     Raises:
         KeyError, TypeError, ValueError, IndexError: the description is malformed.
     """
-    panels = [_panel(panel) for panel in geometry["panels"]]
+    hull = _fitted_hull(geometry["panels"])
+    panels = [_panel(panel, hull) for panel in geometry["panels"]]
     ribbons = [
         (ribbon, side) for ribbon in geometry.get("ribbons", ())
         for side in ((1.0, -1.0) if ribbon.get("mirror", True) else (1.0,))
     ]  # fmt: skip
-    straps = sorted((_strap(ribbon, side) for ribbon, side in ribbons), key=lambda strap: strap.patch.tinted)
+    nodes = np.concatenate([patch.points for patch in panels])
+    inner = np.concatenate([_inner(patch.points) for patch in panels])
+    straps = [_strap(ribbon, side, nodes, inner) for ribbon, side in ribbons]
+    straps.sort(key=lambda strap: strap.patch.tinted)
     patches = [*panels, *(strap.patch for strap in straps)]
     starts = np.cumsum([0, *(len(patch.points) for patch in patches)])
     drawn = [(patch, start) for patch, start in zip(patches, starts, strict=False)]
     drawn = drawn[len(panels) :] + drawn[: len(panels)]  # the straps lie under the panels
-    nodes = np.concatenate([patch.points for patch in panels])
     centre, outward = (np.array([strap[k] for strap in straps]).reshape(-1, 3) for k in (1, 2))
     return Surface(
         nodes=nodes,
@@ -120,12 +125,15 @@ def _layers(drawn: Sequence[_Patch], straps: int) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _panel(panel: Mapping[str, Any]) -> _Patch:
-    """A sheet on the face, or a lathe round the head."""
-    grid = _lathe(panel) if "profile" in panel else _sheet(panel)
+def _panel(panel: Mapping[str, Any], hull: np.ndarray) -> _Patch:
+    """A sheet on the face, or a lathe round the head; ``hull``: what a fitted sheet lies on."""
+    grid = _lathe(panel) if "profile" in panel else _sheet(panel, hull if panel.get("fitted") else _hull_planes())
     rows, columns = grid.shape[:2]
     normals = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1))
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    normals /= np.maximum(length, 1e-9)
+    for end, beside in ((0, 1), (-1, -2)):  # where the edges meet in a point, it has no area
+        normals[:, end] = np.where(length[:, end] < 1e-9, normals[:, beside], normals[:, end])
     u0, v0, u1, v1 = panel["uv"]
     u = u0 + (u1 - u0) * _arc_length(grid[rows // 2])
     v = v0 + (v1 - v0) * np.linspace(0.0, 1.0, rows)[:, None]
@@ -136,8 +144,8 @@ def _panel(panel: Mapping[str, Any]) -> _Patch:
     return _Patch(grid.reshape(-1, 3), normals.reshape(-1, 3), uv, triangles, bool(panel.get("tinted", True)))
 
 
-def _sheet(panel: Mapping[str, Any]) -> np.ndarray:
-    """Positions (ROWS, COLUMNS, 3) of a sheet between two edges, on the face's hull or on its own flat surface."""
+def _sheet(panel: Mapping[str, Any], hull: np.ndarray) -> np.ndarray:
+    """Positions (ROWS, COLUMNS, 3) of a sheet between two edges, on a hull or on its own flat surface."""
     s = np.linspace(-1.0, 1.0, COLUMNS)
     t = np.linspace(0.0, 1.0, ROWS)
     top, bottom = _edge(panel["top"], s), _edge(panel["bottom"], s)
@@ -146,7 +154,7 @@ def _sheet(panel: Mapping[str, Any]) -> np.ndarray:
         depth, bend = panel["flat"]
         z = depth + bend * x**2
     else:
-        z = taut_depth(x, y)
+        z = taut_depth(x, y, hull)
     z = z + TOWARD_CAMERA * _bulge(panel, s, t)
     # The lower rows turn in under the chin, where the height field of the face has ended.
     z += panel.get("tuck", 0.0) * np.clip((t - 0.8) / 0.2, 0, 1)[:, None] ** 2
@@ -158,6 +166,8 @@ def _lathe(panel: Mapping[str, Any]) -> np.ndarray:
     from scipy.interpolate import PchipInterpolator
 
     profile = np.asarray(panel["profile"], np.float64)
+    if len(profile) < 2:
+        raise ValueError("a profile needs two rings or more")
     first, last = np.deg2rad(np.asarray(panel["angles"], np.float64))
     if not -np.pi <= first < last <= np.pi:
         raise ValueError("angles must rise within -180 to 180")
@@ -189,30 +199,68 @@ def _bulge(panel: Mapping[str, Any], s: np.ndarray, t: np.ndarray) -> np.ndarray
     return panel.get("gap", 0.0) + lift
 
 
-@lru_cache(maxsize=1)
-def _hull_planes() -> np.ndarray:
+@lru_cache(maxsize=256)
+def _hull_planes(points: bytes | None = None) -> np.ndarray:
     """Supporting planes (a, b, d) of the face seen from the front; the taut surface is their maximum a x + b y + d.
 
     Cloth pulled over a face follows its convex hull: it touches nose, cheek bones and chin and bridges the rest.
+
+    Args:
+        points: (n, 3) float64, what the cloth is pulled over besides the jaw's underside and the sides; without it the
+            whole face.
     """
     from scipy.spatial import ConvexHull
 
     face = canonical_face()
+    under = face if points is None else np.frombuffer(points).reshape(-1, 3)
     jaw = face[list(FACE_OVAL[9:27])]
     below = jaw + [0.0, 0.10, 0.22]  # the jaw's underside, which the mesh does not have
     sides = face[[234, 454, 127, 356, 93, 323]] * [1.08, 1, 1] + [0, 0, 0.35]  # on to the ears
-    equations = ConvexHull(np.concatenate([face, below, sides])).equations
+    equations = ConvexHull(np.concatenate([under, below, sides])).equations
     front = equations[equations[:, 2] < -1e-6]
     return -front[:, [0, 1, 3]] / front[:, 2:3]
 
 
-def taut_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Depth z of the taut surface at canonical positions, any shape; slightly rounded at the hull's edges."""
-    planes = _hull_planes()
+def _fitted_hull(panels: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The hull of what fitted panels cover alone: the face below their upper edges, and these edges on the skin.
+
+    The hull of the whole face stands far before the root of the nose and the upper lip, since it runs from the forehead
+    to the tip of the nose and on to the chin. What ends there would float in a turned face.
+    """
+    face, s = canonical_face(), np.linspace(-1.0, 1.0, 2 * COLUMNS + 1)
+    edges = [_edge(panel["top"], s) for panel in panels if panel.get("fitted")]
+    if not edges:
+        return _hull_planes()
+    covered = np.any([face[:, 1] > np.interp(face[:, 0], *edge.T) for edge in edges], axis=0)
+    seams = [np.column_stack([edge, skin_depth(*edge.T)]) for edge in edges]
+    return _hull_planes(np.concatenate([face[covered], *seams]).tobytes())
+
+
+def skin_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Depth z of the skin at canonical positions (n,); of the taut surface beside the face."""
+    from scipy.interpolate import LinearNDInterpolator
+
+    face = canonical_face()
+    depth = LinearNDInterpolator(face[:, :2], face[:, 2])(x, y)
+    return np.where(np.isnan(depth), taut_depth(x, y), depth)
+
+
+def taut_depth(x: np.ndarray, y: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
+    """Depth z of the taut surface at canonical positions, any shape; slightly rounded at the hull's edges.
+
+    Args:
+        planes: of the hull; without them that of the whole face.
+    """
+    planes = _hull_planes() if planes is None else planes
     depth = x[..., None] * planes[:, 0] + y[..., None] * planes[:, 1] + planes[:, 2]
     softness = 0.02
     peak = depth.max(-1, keepdims=True)
     return peak[..., 0] + softness * np.log(np.exp((depth - peak) / softness).sum(-1)) - softness
+
+
+def _inner(nodes: np.ndarray) -> np.ndarray:
+    """The nodes of a panel that are ``HEM`` rows and columns away from its edges."""
+    return nodes.reshape(ROWS, COLUMNS, 3)[HEM:-HEM, HEM:-HEM].reshape(-1, 3)
 
 
 class _Strap(NamedTuple):
@@ -224,13 +272,22 @@ class _Strap(NamedTuple):
     width: float
 
 
-def _strap(ribbon: Mapping[str, Any], side: float) -> _Strap:
-    """One strap; ``side`` -1 mirrors it."""
+def _strap(ribbon: Mapping[str, Any], side: float, nodes: np.ndarray, inner: np.ndarray) -> _Strap:
+    """One strap; ``side`` -1 mirrors it. Where it begins near a panel it is sewn to it.
+
+    Args:
+        nodes: (G, 3) of all panels; inner: those of them that are not near a panel's edge.
+    """
     from scipy.interpolate import PchipInterpolator
 
     points = np.asarray(ribbon["points"], np.float64) * [side, 1, 1]
     if len(points) < 2:
         raise ValueError("a ribbon needs two points or more")
+    apart = np.hypot(*(nodes[:, :2] - points[0, :2]).T)
+    if apart.min() < SEWN:
+        points[0, 2] = nodes[apart < apart.min() + 0.02, 2].min()
+        within = inner[np.linalg.norm(inner - points[0], axis=1).argmin()]
+        points = np.concatenate([[within], points])  # its end lies under the panel
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, STRAP_STEPS))
     outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]

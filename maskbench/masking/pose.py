@@ -8,7 +8,7 @@ from maskbench.masking.geometry import PROBE, STRAP_STEPS, Surface
 from maskbench.masking.space import scale_of
 
 LEAST_STRAP_PIXELS = 2.8  # a strap drawn thinner would break into dashes; its opacity shrinks instead
-FACING_EDGE = 0.12  # cosine below which a strap passes out of sight
+OUT_OF_SIGHT, IN_SIGHT = 0.1, 0.32  # cosines to the viewer between which a strap passes out of sight
 
 
 def pose(surface: Surface, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,6 +34,6 @@ def pose(surface: Surface, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     half = (drawn / 2)[:, None] / np.maximum(np.hypot(dx, dy), 1e-9)
     shift = np.stack([-dy * half, dx * half, np.zeros_like(dx)], -1)
     sides = np.stack([centre - shift, centre + shift], 1)
-    opacity = np.clip(facing / FACING_EDGE, 0, 1) * (wanted / drawn)[:, None]
+    opacity = np.clip((facing - OUT_OF_SIGHT) / (IN_SIGHT - OUT_OF_SIGHT), 0, 1) * (wanted / drawn)[:, None]
     both = np.repeat(opacity[:, None], 2, 1)
     return np.concatenate([panel, sides.reshape(-1, 3)]), np.concatenate([np.ones(len(panel)), both.ravel()])
