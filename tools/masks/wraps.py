@@ -1,0 +1,297 @@
+"""What is wound round face and neck: gaiters, bandanas, scarves. Drawings return the atlas.
+
+Each has a part round the neck (a lathe, or a hanging sheet) and over it a part on the face, whose sides fade into the
+former so that no joint shows. Prints are laid out in one frame for both parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import shapes
+from canvas import (
+    MARGIN,
+    PANEL_ROWS,
+    PRINT_STEP,
+    SHAPE,
+    SIZE,
+    STRAP_ROWS,
+    STRAP_UV,
+    atlas,
+    axes,
+    block,
+    edge_roll,
+    grey,
+    line,
+    noise,
+    panel_and_strap,
+    polyline,
+    rounded,
+    shade,
+    slanted,
+    step,
+)  # fmt: skip
+from catalogue import WASHES, WOOLS, Colours, Masks, described
+from folds import overlap
+from prints import Print, camouflage, paisley, yarns
+
+FACE, NECK = (284, SIZE), (216, SIZE)  # rows and columns of the two parts
+NECK_ROW = FACE[0] + 10
+FACE_UV = [0.0, 0.0, 1.0, FACE[0] / SIZE]
+NECK_UV = [0.0, NECK_ROW / SIZE, 1.0, (NECK_ROW + NECK[0]) / SIZE]
+JERSEYS: Colours = {"black": [66, 66, 70], "grey": [134, 137, 142], "navy": [52, 64, 100], "sand": [206, 186, 152],
+                    "red": [160, 52, 54], "olive": [104, 110, 82]}  # fmt: skip
+
+
+def two_parts(face: np.ndarray, neck: np.ndarray, levels: int = 3) -> np.ndarray:
+    """The atlas of a wrap."""
+    return atlas([(0, 0, face), (NECK_ROW, 0, neck)], levels)
+
+
+def faded(part: np.ndarray, sides: float, below: float) -> np.ndarray:
+    """A block whose alpha fades out over ``sides`` texels left and right and ``below`` texels at its lower edge."""
+    rows, columns = part.shape[:2]
+    x, y = axes((rows, columns))
+    soft = step(columns / 2 - np.abs(x), sides / 2 + 2, sides)
+    if below:
+        soft = soft * step(rows - y, below / 2 + 2, below)
+    return np.dstack([part[..., :3], part[..., 3] * soft])
+
+
+def open_edge(shape: tuple[int, int], bottom: bool = False) -> np.ndarray:
+    """Signed distance to cloth that ends above, and below too if ``bottom``."""
+    _, y = axes(shape)
+    return np.minimum(y - MARGIN, sagging(shape, 26.0)) if bottom else y - MARGIN
+
+
+def sagging(shape: tuple[int, int], drop: float, seed: int = 0) -> np.ndarray:
+    """Signed distance to the lower end of what goes round the neck: it hangs lowest in front, and wavers."""
+    x, y = axes(shape)
+    waver = 4.0 * noise(seed, (34, 1), (1, shape[1])) if seed else 0.0
+    return shape[0] - MARGIN - 6 - y - drop * (1 - np.exp(-((x / 105) ** 2))) + waver
+
+
+def rings(seed: int, shape: tuple[int, int], height: float, size: float) -> np.ndarray:
+    """Folds that lie round the neck: level, of changing depth, running out into each other."""
+    fold = slanted(seed, 4, 130, size, shape) + 0.7 * slanted(seed + 1, -6, 90, size * 0.8, shape)
+    return height * (np.abs(fold) ** 0.8 * np.sign(fold)) + 0.4 * height * noise(seed + 2, (30, 12), shape)
+
+
+# ---------------------------------------------------------------------------------------------- gaiters
+
+
+def gaiter_geometry() -> dict[str, Any]:
+    """A tube of cloth from the nose to the collar."""
+    neck = {"angles": [-150, 150], "tinted": True, "uv": NECK_UV, "profile": [
+        [0.46, 1.16, 0.92], [0.85, 1.12, 0.94], [1.25, 1.05, 0.98], [1.65, 0.99, 1.02], [2.0, 0.97, 1.04],
+        [2.35, 0.99, 1.07], [2.85, 1.16, 1.24],
+    ], "axis": 1.30}  # fmt: skip
+    face = shapes.sheet(
+        [[0, 0.36], [0.18, 0.40], [0.42, 0.49], [0.75, 0.55], [1.12, 0.56]],
+        [[0, 2.06], [0.36, 1.98], [0.70, 1.66], [0.92, 1.22], [1.07, 0.82]],
+        gap=0.03, uv=FACE_UV, tuck=0.30,
+    )  # fmt: skip
+    return shapes.geometry(neck, face)
+
+
+def gaiter(print_of: Print | None, seed: int) -> np.ndarray:
+    """Stretched jersey: taut lines from the nose to the ears, folds gathered below the chin."""
+    x, y = axes(FACE)
+    d = open_edge(FACE)
+    gather = step(y, 205, 110)
+    relief = edge_roll(d, 5, 2.0) + 1.2 * (1 - step(d, 14, 3)) - 0.8 * line(d - 15, 1.6)
+    relief += 1.3 * slanted(seed, 6, 120, 12, FACE) * (0.35 + 0.65 * np.abs(x) / 256) * (1 - gather)
+    relief += gather * rings(seed + 3, FACE, 3.0, 11) + 1.0 * noise(seed + 6, 26, FACE)
+    face = _jersey(print_of, relief, x, y, seed)
+    nx, ny = axes(NECK)
+    nd = open_edge(NECK, bottom=True)
+    hollow = rings(seed + 10, NECK, 4.6, 13) * (0.3 + 0.7 * step(ny, 60, 90)) + edge_roll(nd, 5, 2.0)
+    neck = _jersey(print_of, hollow, nx * 1.55, ny + 40, seed + 20)
+    neck = neck * (1 - 0.16 * line(ny - 105, 45) * step(170 - np.abs(nx), 0, 120))[..., None]  # below the chin
+    return two_parts(
+        faded(block(face, d), 34, 46), faded(block(neck, nd), 6, 0), PRINT_STEP if print_of is not None else 3
+    )
+
+
+def _jersey(print_of: Print | None, relief: np.ndarray, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    cloth = grey(np.full(relief.shape, 0.89)) if print_of is None else print_of(x, y)
+    value = shade(relief) + 0.010 * noise(seed + 30, 24, relief.shape) + 0.008 * noise(seed + 31, 0.8, relief.shape)
+    return cloth * value[..., None]
+
+
+# --------------------------------------------------------------------------------------------- bandanas
+
+HEM = [[0, 0.33], [0.18, 0.37], [0.42, 0.46], [0.75, 0.53], [1.13, 0.54]]
+TIP = [[0, 2.62], [0.30, 2.30], [0.62, 1.84], [0.90, 1.38], [1.13, 0.84]]
+HANG = [-0.46, 0.98]  # depth: the cloth hangs straight down from the nose and is drawn back to the ears
+
+
+def bandana_geometry() -> dict[str, Any]:
+    """A square folded to a triangle, tied at the nape; its tip hangs from the nose."""
+    face = {**shapes.sheet(HEM, TIP, gap=0.0), "flat": HANG}
+    back = {
+        "angles": [-150, 150],
+        "tinted": True,
+        "uv": STRAP_UV,
+        "profile": [[0.56, 1.17, 1.0], [0.68, 1.16, 1.0], [0.79, 1.14, 1.0]],
+    }
+    return shapes.geometry(back, face)
+
+
+def on_the_face() -> tuple[np.ndarray, np.ndarray]:
+    """Where each texel of the triangle lies, in texels of 1/200 of the frame's unit: x along the cloth, y down."""
+    edges = []
+    for half in (HEM, TIP):
+        points = np.asarray(half)
+        whole = np.concatenate([points[:0:-1] * [-1, 1], points])
+        length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(whole, axis=0).T))])
+        at = (np.arange(SIZE) + 0.5) / SIZE * length[-1]
+        edges.append(np.column_stack([np.interp(at, length, whole[:, k]) for k in (0, 1)]))
+    down = ((np.arange(PANEL_ROWS) + 0.5) / PANEL_ROWS)[:, None]
+    x, y = (edges[0][:, k] + down * (edges[1] - edges[0])[:, k] for k in (0, 1))
+    return 200 * x * (1 + 0.16 * x**2), 200 * y  # the cloth is longer than x where it is drawn back
+
+
+def bandana(print_of: Print | None, seed: int) -> np.ndarray:
+    """Thin cotton: a rolled upper edge, folds that fan out from the ears and hang from the nose."""
+    x, y = axes()
+    d = rounded(radius=6)
+    away = np.abs(x) / 256
+    relief = edge_roll(d, 6, 3.0) + 1.8 * line(y - MARGIN - 9, 6) - 1.0 * line(d - 8, 1.6)
+    for side, tilt in ((1, 17), (-1, -17)):
+        relief += 3.4 * slanted(seed + side, tilt, 120, 13) * step(side * x, 30, 200) * away
+        relief += (
+            2.6 * line(polyline([[side * 214, 60], [side * 110, 118], [side * 20, 150]]), 11) * step(away, 0.15, 0.3)
+        )
+    relief += 2.2 * slanted(seed + 3, 86, 110, 18) * step(y, 190, 160) + 1.4 * noise(seed + 4, 28)
+    px, py = on_the_face()
+    slope_down, slope_across = np.gradient(cv2.GaussianBlur(relief, (0, 0), 1.5))
+    cloth = grey(np.full(SHAPE, 0.89)) if print_of is None else print_of(px + 2.5 * slope_across, py + 2.5 * slope_down)
+    colour = cloth * (shade(relief) + 0.010 * noise(seed + 30, 24))[..., None]
+    rows = STRAP_ROWS[1] - STRAP_ROWS[0]
+    bx, by = axes((rows, SIZE))
+    bd = np.minimum(by - 6, rows - 6 - by)
+    plain = np.median(cloth.reshape(-1, 3), axis=0)
+    back = plain * shade(edge_roll(bd, 6, 3.0) + 1.8 * slanted(seed + 8, 3, 90, 4, (rows, SIZE)))[..., None]
+    return panel_and_strap(block(colour, d, 0.46), block(back, bd, 0.0), PRINT_STEP if print_of is not None else 3)
+
+
+# ---------------------------------------------------------------------------------------------- scarves
+
+
+def scarf_geometry() -> dict[str, Any]:
+    """Two turns of thick wool: one lies on the shoulders, the other is pulled up over mouth and nose."""
+    low = {"angles": [-160, 160], "tinted": True, "uv": NECK_UV, "profile": [
+        [1.15, 1.14, 1.35], [1.55, 1.18, 1.43], [2.05, 1.25, 1.55], [2.55, 1.38, 1.68], [3.00, 1.46, 1.78],
+    ], "axis": 1.38}  # fmt: skip
+    high = {"angles": [-160, 160], "tinted": True, "uv": FACE_UV, "profile": [
+        [0.46, 1.06, 1.50], [0.66, 1.14, 1.62], [1.02, 1.21, 1.70], [1.45, 1.27, 1.66], [1.85, 1.26, 1.52],
+        [2.14, 1.14, 1.32],
+    ]}  # fmt: skip
+    return shapes.geometry(low, high)
+
+
+Wool = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def scarf(wool: Wool, seed: int, levels: int = 3) -> np.ndarray:
+    """``wool`` gives relief and colour of the stuff at (x along the scarf, y across), in texels."""
+    high, d = _turn(wool, FACE, seed, 3.6, 0.0)
+    low, below = _turn(wool, NECK, seed + 40, 5.2, 300.0)
+    _, y = axes(NECK)
+    low = low * (0.62 + 0.38 * step(y, 112, 60))[..., None]  # in the shadow of the upper turn
+    return two_parts(faded(block(high, d, 0.60), 6, 0), faded(block(low, below, 0.45), 6, 0), levels)
+
+
+def _turn(wool: Wool, shape: tuple[int, int], seed: int, depth: float, start: float) -> tuple[np.ndarray, np.ndarray]:
+    """One turn of the scarf: colours and signed distance; it comes up to the nose from below the ears, in swags."""
+    x, y = axes(shape)
+    rise = (16.0 if start else 44.0) * (1 - np.exp(-((x / 82) ** 2)))
+    top = y - MARGIN - 6 - rise - 4.0 * noise(seed, (30, 1), (1, shape[1]))
+    d = np.minimum(top, sagging(shape, 30.0, seed + 1))
+    relief = swags(seed + 2, shape, depth) + 0.5 * rings(seed + 3, shape, depth, 12) + edge_roll(d, 20, 12)
+    down = np.gradient(cv2.GaussianBlur(relief, (0, 0), 2.5))[0]
+    bow = 44 * np.exp(-((x / 100) ** 2)) * (y / shape[0] - 0.35)  # the stuff hangs as the edges do
+    stuff, colour = wool(x * 1.5 + start, y - bow + 5.5 * down + 0.03 * start)
+    value = shade(relief + stuff, 0.85, 0.05, 12) + 0.012 * noise(seed + 9, 30, shape)
+    return colour * (value * (1 - 0.30 * step(np.abs(x), 120, 130)))[..., None], d
+
+
+def swags(seed: int, shape: tuple[int, int], depth: float, count: int = 6) -> np.ndarray:
+    """Folds that hang in curves from both sides and lie over one another, each running out somewhere."""
+    x, y = axes(shape)
+    draw = np.random.default_rng(seed)
+    relief = np.zeros(shape)
+    for k in range(count):
+        row = shape[0] * (k + 0.75 + draw.uniform(-0.3, 0.3)) / (count + 0.6)
+        centre, half = draw.uniform(-70, 70), draw.uniform(90, 170)
+        sag, tilt = draw.uniform(4, 26), draw.uniform(-0.10, 0.10)
+        curve = (
+            row + sag * np.exp(-(((x - centre) / 90) ** 2)) + tilt * x + 2.5 * noise(seed + k, (26, 1), (1, shape[1]))
+        )
+        reach = step(half - np.abs(x - centre), 0, 110)
+        relief += reach * (
+            overlap(y - curve, draw.uniform(0.8, 1.4) * depth, 9, 42) + 0.5 * depth * line(y - curve + 13, 12)
+        )
+    return relief
+
+
+def woven_wool(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Soft brushed twill."""
+    fuzz = 0.30 * noise(9001, (2.6, 1.0), x.shape)
+    return fuzz + 0.25 * np.sin((x + y) * 2 * np.pi / 6), grey(np.full(x.shape, 0.86))
+
+
+def striped_wool(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Broad stripes along the scarf."""
+    sett = [((0.20, 0.23, 0.32), 46), ((0.78, 0.74, 0.66), 9), ((0.45, 0.17, 0.18), 20), ((0.78, 0.74, 0.66), 9)]
+    return woven_wool(x, y)[0], yarns(y, sett)
+
+
+def knitted(x: np.ndarray, y: np.ndarray, wale: float = 13.0, course: float = 9.5) -> tuple[np.ndarray, np.ndarray]:
+    """Stocking stitch seen close: columns of V, each leg a slanted lens."""
+    u = x / wale
+    leg = np.mod(u, 1) - 0.5
+    slant = y / course + 1.1 * np.abs(leg)
+    v = np.mod(slant, 1) - 0.5
+    lens = np.clip(1 - (v / 0.5) ** 2, 0, 1) * np.clip(1 - ((np.abs(leg) - 0.25) / 0.27) ** 2, 0, 1)
+    relief = 3.4 * np.sqrt(lens) + 0.25 * noise(9003, 1.2, x.shape)
+    return relief, grey(0.70 + 0.22 * np.sqrt(lens))
+
+
+# ------------------------------------------------------------------------------------------------ table
+
+DUSK = [(0.30, 0.36, 0.44), (0.20, 0.25, 0.33), (0.44, 0.50, 0.56), (0.10, 0.12, 0.17)]
+
+
+def _wrap(
+    asset_id: str, name: str, kind: str, colours: Colours, shape: dict, texture: np.ndarray, category: str = "simple"
+) -> tuple:
+    return described(asset_id, name, kind, colours, shape, texture, "wraps.py", category, styles=("correct",))
+
+
+MASKS: Masks = {
+    "gaiter": lambda: _wrap("gaiter", "Neck gaiter, plain", "gaiter", JERSEYS, gaiter_geometry(), gaiter(None, 501)),
+    "gaiter-camouflage": lambda: _wrap(
+        "gaiter-camouflage", "Neck gaiter, camouflage", "gaiter",
+        {"dusk": [255, 255, 255], "green": [196, 214, 150], "sand": [255, 226, 170]}, gaiter_geometry(),
+        gaiter(lambda x, y: camouflage(x, y, 513, DUSK, 26), 515), "complex",
+    ),
+    "bandana": lambda: _wrap("bandana", "Bandana, plain", "bandana", JERSEYS, bandana_geometry(), bandana(None, 521)),
+    "bandana-paisley": lambda: _wrap(
+        "bandana-paisley", "Bandana, paisley", "bandana", WASHES, bandana_geometry(),
+        bandana(lambda x, y: paisley(x, y, 62, (0.12, 0.17, 0.34), (0.95, 0.94, 0.90), (0.22, 0.28, 0.48)), 531),
+        "complex",
+    ),
+    "scarf": lambda: _wrap("scarf", "Wool scarf, plain", "scarf", WOOLS, scarf_geometry(), scarf(woven_wool, 541)),
+    "scarf-striped": lambda: _wrap(
+        "scarf-striped", "Wool scarf, striped", "scarf", WASHES, scarf_geometry(),
+        scarf(striped_wool, 551, PRINT_STEP), "complex",
+    ),
+    "scarf-knit": lambda: _wrap(
+        "scarf-knit", "Scarf, knitted", "scarf", WOOLS, scarf_geometry(), scarf(knitted, 561, PRINT_STEP), "complex"
+    ),
+}  # fmt: skip
