@@ -9,6 +9,10 @@ class ImageError(MaskbenchError):
     """An image cannot be read or written, or is larger than the limit."""
 
 
+class NameRefusedError(MaskbenchError):
+    """The file system cannot hold a file of this name, such as one that is too long; other names may do."""
+
+
 class ProtocolError(MaskbenchError):
     """A protocol folder or a pair list is malformed; the message names file and line."""
 

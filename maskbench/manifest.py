@@ -3,71 +3,93 @@
 from __future__ import annotations
 
 import csv
-import io
+import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from maskbench.digest import bytes_sha256
 from maskbench.errors import ManifestError
-from maskbench.files import inside, write_bytes
+from maskbench.files import atomic_write, inside
 from maskbench.types import ManifestRow
 
 NAME = "manifest.csv"
 COLUMNS = tuple(field.name for field in fields(ManifestRow))
 STATUSES = ("masked", "failed", "skipped")
+FRACTIONS = ("covered_fraction", "crop_fraction")  # four decimals; empty where there is no mask
+LONGEST_FIELD = 2**22  # a placement of thousands of faces; the csv module's own limit is a hundred
+_values = attrgetter(*COLUMNS)
 
 
 def to_csv(rows: Iterable[ManifestRow]) -> bytes:
     """The manifest's bytes: UTF-8, ``\\n`` line ends, rows sorted by source. File names that are not UTF-8 keep
     their bytes."""
-    stream = io.StringIO()
-    plain = csv.writer(stream, lineterminator="\n")
-    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves "\r" bare
+    return b"".join(_csv_lines(sorted(rows, key=lambda row: row.source)))
+
+
+def _csv_lines(rows: Iterable[ManifestRow]) -> Iterator[bytes]:
+    """The header and each row, in the order given: the whole is never in memory."""
+    written: list[str] = []
+    sink = SimpleNamespace(write=written.append)
+    plain = csv.writer(sink, lineterminator="\n")
+    quoted = csv.writer(sink, lineterminator="\n", quoting=csv.QUOTE_ALL)  # the plain one leaves "\r" bare
     plain.writerow(COLUMNS)
-    for row in sorted(rows, key=lambda row: row.source):
-        values = asdict(row)
-        values["covered_fraction"] = "" if math.isnan(row.covered_fraction) else f"{row.covered_fraction:.4f}"
-        (quoted if "\r" in row.source + row.reason else plain).writerow(values[name] for name in COLUMNS)
-    return stream.getvalue().encode("utf-8", "surrogateescape")
+    yield written.pop().encode()
+    for row in rows:
+        values = dict(zip(COLUMNS, _values(row), strict=True))
+        values |= {name: "" if math.isnan(values[name]) else f"{values[name]:.4f}" for name in FRACTIONS}
+        (quoted if "\r" in row.source or "\r" in row.reason else plain).writerow(values.values())
+        yield written.pop().encode("utf-8", "surrogateescape")
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> str:
     """Write a manifest atomically; return the SHA-256 of its bytes."""
-    data = to_csv(rows)
-    write_bytes(path, data)
-    return bytes_sha256(data)
+    return write_sorted(path, sorted(rows, key=lambda row: row.source))
+
+
+def write_sorted(path: Path, rows: Iterable[ManifestRow]) -> str:
+    """``write_manifest`` for rows that come sorted by source; one of them is in memory at a time."""
+    digest = hashlib.sha256()
+    with atomic_write(path) as stream:
+        for line in _csv_lines(rows):
+            digest.update(line)
+            stream.write(line)
+    return digest.hexdigest()
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Read and check a manifest.
+    """Read and check a manifest; raises as ``iterate`` does."""
+    return list(iterate(path))
+
+
+def iterate(path: Path) -> Iterator[ManifestRow]:
+    """The rows of a manifest, each checked; one of them is in memory at a time.
 
     Raises:
         ManifestError: the file is missing, a column is wrong, a row is malformed or a path leaves the folder; the
             message names file and line.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        stream = open(path, encoding="utf-8", errors="surrogateescape", newline="")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}); run maskbench synthesize first") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
-    if tuple(next(reader, ())) != COLUMNS:
-        raise ManifestError(f"{path}:1: not the columns of a manifest; make it again with maskbench synthesize")
-    rows, seen = [], set()
-    for values in _lines(reader, path):
-        where = f"{path}:{reader.line_num}"
-        if len(values) != len(COLUMNS):
-            raise ManifestError(f"{where}: {len(values)} columns, expected {len(COLUMNS)}; make the manifest again")
-        row = _row(dict(zip(COLUMNS, values, strict=True)), where)
-        if row.source in seen:
-            raise ManifestError(f"{where}: {row.source} appears twice; make the manifest again")
-        seen.add(row.source)
-        inside(path.parent, row.source)
-        rows.append(row)
-    return rows
+    with stream:
+        reader, seen = csv.reader(stream), set()
+        if tuple(next(_lines(reader, path), ())) != COLUMNS:
+            raise ManifestError(f"{path}:1: not the columns of a manifest; make it again with maskbench synthesize")
+        for cells in _lines(reader, path):
+            row = _row(cells, f"{path}:{reader.line_num}")
+            if row.source in seen:
+                raise ManifestError(f"{path}:{reader.line_num}: {row.source} appears twice; make the manifest again")
+            seen.add(row.source)
+            inside(path.parent, row.source)
+            yield row
 
 
 def _lines(reader, path: Path) -> Iterator[list[str]]:
@@ -77,18 +99,15 @@ def _lines(reader, path: Path) -> Iterator[list[str]]:
         raise ManifestError(f"{path}:{reader.line_num}: {error}; make the manifest again") from error
 
 
-def _row(values: dict[str, str], where: str) -> ManifestRow:
+def _row(cells: list[str], where: str) -> ManifestRow:
+    if len(cells) != len(COLUMNS):
+        raise ManifestError(f"{where}: {len(cells)} columns, expected {len(COLUMNS)}; make the manifest again")
+    values: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
     if values["status"] not in STATUSES:
         raise ManifestError(f"{where}: status {values['status']!r} is not one of {', '.join(STATUSES)}")
     try:
-        return ManifestRow(
-            **{
-                **values,
-                "faces": int(values["faces"]),
-                "covered_fraction": float(values["covered_fraction"] or "nan"),
-                "seed": int(values["seed"]),
-            }
-        )
+        values |= {name: float(values[name] or "nan") for name in FRACTIONS}
+        return ManifestRow(**{**values, "faces": int(values["faces"]), "seed": int(values["seed"])})
     except ValueError as error:
         raise ManifestError(f"{where}: {error}; make the manifest again") from error
 
@@ -99,24 +118,14 @@ def counts(rows: Iterable[ManifestRow]) -> dict[str, int]:
     return {status: found[status] for status in STATUSES}
 
 
-def check_complete(rows: list[ManifestRow], sources: Iterable[str]) -> None:
-    """Raise ManifestError unless every input has exactly one row: inputs = masked + failed + skipped."""
-    have, want = Counter(row.source for row in rows), Counter(sources)
-    if have != want:
-        odd = sorted((have - want) + (want - have))
-        raise ManifestError(f"{len(odd)} inputs without exactly one row, first {odd[0]}; run again with --resume")
-
-
 def row_to_json(row: ManifestRow) -> str:
-    """One journal line."""
-    values = asdict(row)
-    values["covered_fraction"] = None if math.isnan(row.covered_fraction) else row.covered_fraction
-    return json.dumps(values, sort_keys=True)
+    """One journal line: the values in the order of the columns, NaN as null."""
+    return json.dumps([None if value != value else value for value in _values(row)])
 
 
-def row_from_json(text: str) -> ManifestRow:
-    """The inverse of ``row_to_json``. Raises ValueError, KeyError or TypeError if the line was cut short."""
+def row_from_json(text: str | bytes) -> ManifestRow:
+    """The inverse of ``row_to_json``. Raises ValueError or TypeError if the line was cut short or is another's."""
     values = json.loads(text)
-    if values["covered_fraction"] is None:
-        values["covered_fraction"] = math.nan
-    return ManifestRow(**values)
+    if not isinstance(values, list) or len(values) != len(COLUMNS):
+        raise ValueError(f"not a list of {len(COLUMNS)} values")
+    return ManifestRow(*(math.nan if value is None else value for value in values))

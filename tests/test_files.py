@@ -6,8 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from maskbench.errors import MaskbenchError
-from maskbench.files import atomic_write, cache_root, data_root, inside, read_json, write_json
+from maskbench.errors import MaskbenchError, NameRefusedError
+from maskbench.files import (
+    atomic_write,
+    cache_root,
+    data_root,
+    inside,
+    is_temporary,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_atomic_write_leaves_the_old_file_when_the_writer_fails(tmp_path: Path):
@@ -36,7 +46,7 @@ def test_a_folder_that_cannot_be_made_is_one_line_that_names_it(tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("bad", ["", "/etc/passwd", "../x", "a/../../x", "a\\..\\b", "a\0b"])
+@pytest.mark.parametrize("bad", ["", "/etc/passwd", "../x", "a/../../x", "a/..", "a\0b"])
 def test_inside_refuses_to_leave_the_root(tmp_path: Path, bad: str):
     with pytest.raises(MaskbenchError):
         inside(tmp_path, bad)
@@ -44,6 +54,41 @@ def test_inside_refuses_to_leave_the_root(tmp_path: Path, bad: str):
 
 def test_inside_joins_what_stays(tmp_path: Path):
     assert inside(tmp_path, "a b/ü.c.jpg") == tmp_path / "a b" / "ü.c.jpg"
+    assert inside(tmp_path, "..a/b..c/..d") == tmp_path / "..a" / "b..c" / "..d"
+    assert inside(tmp_path, "a\\..\\b") == tmp_path / "a\\..\\b"  # a backslash is a letter like any other
+
+
+def test_write_bytes_makes_folders_replaces_and_leaves_nothing_behind(tmp_path: Path):
+    path = tmp_path / "x" / "y" / "a.bin"
+    for data in (b"1", b"", bytes(300_000)):
+        write_bytes(path, data)
+        assert path.read_bytes() == data and os.listdir(path.parent) == ["a.bin"]
+    with pytest.raises(MaskbenchError, match="cannot be written"):
+        write_bytes(path.parent, b"a folder is in the way")
+    assert os.listdir(tmp_path) == ["x"] and os.listdir(tmp_path / "x") == ["y"]
+
+
+def test_bare_names_are_written_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    write_bytes("a.bin", b"1")
+    assert (tmp_path / "a.bin").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("write", [write_bytes, lambda path, data: write_text(path, data.decode())])
+def test_a_name_that_no_file_can_have_is_told_from_a_full_disk(tmp_path: Path, write):
+    with pytest.raises(NameRefusedError, match="another name"):
+        write(tmp_path / ("x" * 256), b"1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MaskbenchError) as caught:
+        write(tmp_path / "file" / "x", b"1")
+    assert not isinstance(caught.value, NameRefusedError)
+
+
+def test_temporary_names_are_known_again(tmp_path: Path):
+    with atomic_write(tmp_path / "a.bin"):
+        (name,) = os.listdir(tmp_path)
+        assert is_temporary(name)
+    assert not is_temporary("a.bin") and not is_temporary(".hidden.tmp")
 
 
 def test_json_errors_name_file_and_line(tmp_path: Path):

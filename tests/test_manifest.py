@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from maskbench import manifest
+from maskbench.digest import bytes_sha256
 from maskbench.errors import ManifestError
 from maskbench.masking.synthesis import failed_row
 from maskbench.types import ManifestRow
@@ -23,6 +25,7 @@ def rows() -> list[ManifestRow]:
         "mesh",
         1,
         0.43219,
+        0.12,
         7,
         '[{"a":"\\"q\\""}]',
     )
@@ -44,8 +47,9 @@ def test_journal_lines_round_trip_and_cut_ones_do_not():
     for row in rows():
         back = manifest.row_from_json(manifest.row_to_json(row))
         assert manifest.to_csv([back]) == manifest.to_csv([row])
-    with pytest.raises(ValueError):
-        manifest.row_from_json(manifest.row_to_json(rows()[0])[:-9])
+    for wrong in (manifest.row_to_json(rows()[0])[:-9], "{}", "[]", "7", ""):
+        with pytest.raises(ValueError):
+            manifest.row_from_json(wrong)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,7 @@ def test_journal_lines_round_trip_and_cut_ones_do_not():
         (",0.4322,", ",much,", r"manifest\.csv:3: could not convert"),
         ("z.txt", "a\udcff.png", "appears twice"),
         ("z.txt", "../z.txt", "not a relative path inside"),
-        ("z.txt,", "z.txt,,", r"manifest\.csv:4: 13 columns, expected 12"),
+        ("z.txt,", "z.txt,,", r"manifest\.csv:4: 14 columns, expected 13"),
     ],
 )
 def test_a_malformed_manifest_names_file_and_line(tmp_path: Path, old: str, new: str, message: str):
@@ -80,7 +84,7 @@ def test_names_with_line_ends_and_quotes_come_back(tmp_path: Path):
 def test_an_endless_field_is_an_error_with_its_line(tmp_path: Path):
     path = tmp_path / "manifest.csv"
     manifest.write_manifest(path, rows())
-    path.write_bytes(path.read_bytes() + b'"' + b"x" * 200_000)
+    path.write_bytes(path.read_bytes() + b'"' + b"x" * 2**23)
     with pytest.raises(ManifestError, match=r"manifest\.csv:\d+: field larger"):
         manifest.read_manifest(path)
 
@@ -90,9 +94,41 @@ def test_a_missing_manifest(tmp_path: Path):
         manifest.read_manifest(tmp_path / "manifest.csv")
 
 
-def test_completeness_is_exactly_one_row_for_each_input():
-    sources = [row.source for row in rows()]
-    manifest.check_complete(rows(), sources)
-    for wrong in (sources[:2], [*sources, "new"], [*sources, sources[0]]):
-        with pytest.raises(ManifestError, match="1 inputs without exactly one row"):
-            manifest.check_complete(rows(), wrong)
+def test_sorted_rows_are_written_one_by_one_with_the_same_bytes(tmp_path: Path):
+    pulled = []
+
+    def lazily():
+        for row in sorted(rows(), key=lambda row: row.source):
+            pulled.append(row.source)
+            yield row
+
+    whole = manifest.to_csv(rows())
+    assert manifest.write_sorted(tmp_path / "a.csv", lazily()) == bytes_sha256(whole)
+    assert (tmp_path / "a.csv").read_bytes() == whole and len(pulled) == 3
+    back = manifest.iterate(tmp_path / "a.csv")
+    assert next(back).source == pulled[0] and [row.source for row in back] == pulled[1:]
+
+
+def test_a_failure_while_writing_leaves_the_old_manifest(tmp_path: Path):
+    path = tmp_path / "manifest.csv"
+    digest = manifest.write_manifest(path, rows())
+
+    def failing():
+        yield rows()[0]
+        raise ManifestError("one is missing")
+
+    with pytest.raises(ManifestError, match="one is missing"):
+        manifest.write_sorted(path, failing())
+    assert bytes_sha256(path.read_bytes()) == digest and list(tmp_path.iterdir()) == [path]
+
+
+def test_both_fractions_have_four_decimals_or_nothing():
+    header, first, second, _ = manifest.to_csv(rows()).decode("utf-8", "surrogateescape").splitlines()
+    assert header.split(",")[9:12] == ["covered_fraction", "crop_fraction", "seed"]
+    assert first.split(",")[9:12] == ["", "", "7"] and ",1,0.4322,0.1200,7," in second
+
+
+def test_placements_of_hundreds_of_faces_can_be_read_again(tmp_path: Path):
+    row = replace(rows()[0], placement="[" + "1.25," * 200_000 + "1]")
+    manifest.write_manifest(tmp_path / "manifest.csv", [row])
+    assert manifest.read_manifest(tmp_path / "manifest.csv")[0].placement == row.placement

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from maskbench.errors import MaskbenchError
 from maskbench.parallel import CHUNK, default_workers, map_items
 
 
@@ -42,6 +43,24 @@ def test_an_item_that_kills_its_worker_is_named_and_the_others_finish():
     assert answers == {value: 2 * value for value in items if value != 13}
 
 
+def setup_kill_once(folder: str):
+    """Kills its worker at the first sight of every tenth item: a machine that is lost, not an item's fault."""
+
+    def work(value: int) -> int:
+        mark = Path(folder) / str(value)
+        if value % 10 == 0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    return work
+
+
+def test_a_worker_that_is_killed_by_chance_costs_no_item(tmp_path: Path):
+    items = list(range(1, 41))
+    assert sorted(map_items(setup_kill_once, (str(tmp_path),), items, 2)) == [(value, value) for value in items]
+
+
 def setup_fails(message: str):
     raise LookupError(message)
 
@@ -71,6 +90,41 @@ def test_workers_that_cannot_start_blame_no_item_either(tmp_path: Path):
 def test_an_exception_ends_the_iteration(workers: int):
     with pytest.raises(ValueError, match="seventy-seven"):
         list(map_items(setup_double, (0,), [1, 77, 2], workers))
+
+
+def setup_unsendable():
+    """Returns and raises what cannot be pickled."""
+
+    def work(value: int):
+        if value == 7:
+            raise ValueError(lambda: None)
+        return (lambda: None) if value == 5 else value
+
+    return work
+
+
+@pytest.mark.parametrize("value", [5, 7])
+def test_what_cannot_be_sent_back_is_an_error_and_no_crash(value: int):
+    with pytest.raises(MaskbenchError, match="cannot be sent"):
+        list(map_items(setup_unsendable, (), [1, value, 2], 2))
+
+
+def setup_large():
+    """Answers larger than a pipe holds."""
+    return lambda value: bytes([value]) * 3_000_000
+
+
+def test_large_answers_do_not_block():
+    answers = dict(map_items(setup_large, (), list(range(20)), 2))
+    assert answers == {value: bytes([value]) * 3_000_000 for value in range(20)}
+
+
+def test_stopping_half_way_ends_the_workers(tmp_path: Path):
+    answers = map_items(setup_report, (str(tmp_path),), list(range(100)), 2)
+    next(answers)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    answers.close()
+    assert pids and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def setup_report(folder: str):

@@ -14,6 +14,9 @@ EPILOG = """\b
 Examples:
   maskbench synthesize faces/ masked/
   maskbench synthesize faces/ masked/ --mask surgical,n95 --seed 7 --workers 4
+  maskbench synthesize faces/ masked/ --recipe deocclusion      a paper's mixture, or your own file
+  maskbench synthesize faces/ masked/ --coverage high --shape wide --colour black
+  maskbench synthesize faces/ masked/ --mask surgical --style under-nose,mouth-only
   maskbench synthesize faces/ masked/ --resume          after an interruption
 """
 
@@ -21,9 +24,18 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("faces", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--mask", default="all", show_default=True, help="Masks to draw from: ids separated by commas, or all.")
+@click.option("--recipe", help="What is drawn, and how often: a recipe's name or a YAML file.  [default: worn]")
+@click.option("--mask", help="Instead of a recipe: ids separated by commas, or all; drawn evenly.")
+@click.option("--coverage", multiple=True, help="Masks of NIST's shapes that cover the nose high, medium or low.")
+@click.option("--shape", multiple=True, help="Masks of NIST's shapes that are wide or round.")
+@click.option("--colour", multiple=True, help="Colourways, or #rrggbb, instead of all that a mask has.")
+@click.option("--style", multiple=True, help="How masks are worn: correct, under-nose, under-chin, mouth-only.")
+@click.option("--fraction", type=float, help="Resize masks to cover this share of the face on average, such as 0.2.")
 @click.option("--masks-dir", multiple=True, type=click.Path(path_type=Path), help="A further folder of masks.")
-@click.option("--seed", default=0, show_default=True, help="Another seed gives other masks, colours and positions.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1),
+    help="Another seed gives other masks, colours and positions.  [default: 0, or the protocol's]",
+)  # fmt: skip
 @click.option(
     "--workers",
     default=0,
@@ -40,29 +52,42 @@ Examples:
     "--faces", "policy", type=click.Choice(["largest", "central", "all"]), default="largest", show_default=True,
     help="Which faces of a picture to mask.",
 )  # fmt: skip
-@click.option("--protocol", "protocol_name", help="Only the pictures that this protocol wants masked.")
+@click.option(
+    "--protocol", "protocol_name",
+    help="Only the pictures that this protocol wants masked, by its recipe and seed unless others are given.",
+)  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the landmark cache.")
 def synthesize(
-    faces: Path, out: Path, mask: str, masks_dir: tuple[Path, ...], seed: int, workers: int, resume: bool,
-    save_alpha: bool, landmarks: str, policy: str, protocol_name: str | None, no_cache: bool,
+    faces: Path, out: Path, recipe: str | None, mask: str | None, coverage: tuple[str, ...], shape: tuple[str, ...],
+    colour: tuple[str, ...], style: tuple[str, ...], fraction: float | None, masks_dir: tuple[Path, ...],
+    seed: int | None, workers: int, resume: bool, save_alpha: bool, landmarks: str, policy: str,
+    protocol_name: str | None, no_cache: bool,
 ) -> None:  # fmt: skip
     """Paste masks on every face picture below FACES; write the same paths below OUT, and OUT/manifest.csv.
 
-    Every input has one row in the manifest: masked, failed or skipped, with the reason.
+    Every input has one row in the manifest: masked, failed or skipped, with the reason. Options that take several
+    values take them separated by commas, or are given several times; docs/recipes.md describes recipes.
     """
     from maskbench.errors import MaskbenchError
     from maskbench.files import cache_root
     from maskbench.masking.engine import synthesize as run
+    from maskbench.masking.recipes import load_recipe, resolve_recipe
     from maskbench.masking.synthesis import SynthesisConfig
     from maskbench.parallel import default_workers
     from maskbench.protocols import load_protocol, masked_paths
 
+    protocol = load_protocol(protocol_name) if protocol_name else None
+    only, wanted = (masked_paths(protocol), protocol.masking) if protocol else (None, {})
+    chosen = (mask, recipe, coverage, shape, colour, style, fraction)
+    if wanted and all(value in (None, ()) for value in chosen):
+        resolved = load_recipe(wanted["recipe"], wanted["version"])
+    else:
+        resolved = resolve_recipe(*chosen)
     config = SynthesisConfig(
-        mask=mask, seed=seed, landmarks=landmarks, faces=policy, save_alpha=save_alpha,
-        masks_dirs=tuple(str(folder) for folder in masks_dir),
+        recipe=resolved, seed=wanted.get("seed", 0) if seed is None else seed, landmarks=landmarks, faces=policy,
+        save_alpha=save_alpha, masks_dirs=tuple(str(folder) for folder in masks_dir),
     )  # fmt: skip
     cache = None if no_cache else cache_root()
-    only = masked_paths(load_protocol(protocol_name)) if protocol_name else None
     try:
         summary = run(faces, out, config, workers or default_workers(), resume, cache, only)
     except KeyboardInterrupt:

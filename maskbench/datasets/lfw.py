@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskbench import files
 from maskbench.datasets.folder import is_image_name, walk
 from maskbench.errors import MaskbenchError, ProtocolError
 from maskbench.tables import read_text
 
+IMAGES, PEOPLE = 13_233, 5_749  # in the whole data set
 _STEM = re.compile(r"(?P<name>.+)_\d{4,}")
 
 
@@ -114,6 +116,17 @@ def find_faces(root: Path) -> dict[str, str]:
             raise ProtocolError(f"{root}: both {faces[stem]} and {file.path} are image {stem}; keep one")
         faces[stem] = file.path
     return faces
+
+
+def find_pairs(faces: Path) -> Path | None:
+    """The pair list that belongs to a folder of faces, or None.
+
+    Looked for as ``FACES/pairs.txt``, beside ``FACES``, and as ``$MASKBENCH_DATA/protocols/lfw_pairs.txt``.
+    """
+    data = files.data_root()
+    candidates = [faces / "pairs.txt", faces.parent / "pairs.txt"]
+    candidates += [data / "protocols" / "lfw_pairs.txt"] if data else []
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def fetch_lfw() -> tuple[Path, Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from maskbench.types import Landmarks
 
 FORMAT = 2  # an array of points, the detectors' names, and the SHA-256 of both
 _DIGEST = hashlib.sha256().digest_size
+_SHAPE = re.compile(rb"'shape': \((\d{1,6}), %d, 3\)" % MESH_POINTS)
 
 
 class CachedLandmarker:
@@ -34,12 +37,12 @@ class CachedLandmarker:
         self._refresh = refresh
         self._landmarker: Landmarker | None = None
         kind = f"v{FORMAT}-{name}{'-thorough' if thorough else ''}-mediapipe{version('mediapipe')}"
-        self._root = root and root / "landmarks" / kind
+        self._root = root and str(root / "landmarks" / kind)
         self.hits = self.misses = 0
 
     def detect(self, image: np.ndarray, image_sha256: str) -> list[Landmarks]:
         """Faces in an (H, W, 3) uint8 RGB image, largest first, from the cache when its digest is there."""
-        path = self._root and self._root / image_sha256[:2] / f"{image_sha256}.npy"
+        path = self._root and f"{self._root}/{image_sha256[:2]}/{image_sha256}.npy"
         faces = _read(path) if path and not self._refresh else None
         if faces is None:
             self.misses += 1
@@ -56,7 +59,7 @@ class CachedLandmarker:
         return self._landmarker.detect(image)
 
 
-def _write(path: Path, faces: list[Landmarks]) -> None:
+def _write(path: Path | str, faces: list[Landmarks]) -> None:
     points = np.stack([face.points for face in faces]) if faces else np.zeros((0, MESH_POINTS, 3), np.float32)
     stream = io.BytesIO()
     np.save(stream, points, allow_pickle=False)
@@ -68,10 +71,11 @@ def _write(path: Path, faces: list[Landmarks]) -> None:
         pass  # a cache that cannot be written costs time, not the run
 
 
-def _read(path: Path) -> list[Landmarks] | None:
+def _read(path: Path | str) -> list[Landmarks] | None:
     """The cached faces, or None when the file is missing or damaged (it is then written anew)."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as stream:
+            data = stream.read()
     except OSError:
         return None
     content, digest = data[:-_DIGEST], data[-_DIGEST:]
@@ -80,14 +84,24 @@ def _read(path: Path) -> list[Landmarks] | None:
 
 def _parse(content: bytes) -> list[Landmarks] | None:
     """The faces of an undamaged file, or None when it holds something other than finite points."""
-    stream = io.BytesIO(content)
-    try:
-        points = np.load(stream, allow_pickle=False)
-        names = stream.read().decode().split(";")
-    except (ValueError, EOFError):
+    # The header is compared as a whole with the one that np.save writes: reading its fields takes most of np.load.
+    shape = _SHAPE.search(content, 0, 128)
+    if shape is None or not content.startswith(header := _header(int(shape[1]))):
         return None
-    if points.dtype != np.float32 or points.shape[1:] != (MESH_POINTS, 3) or not np.isfinite(points).all():
+    count, size = int(shape[1]), int(shape[1]) * MESH_POINTS * 3
+    if len(content) < len(header) + 4 * size:
         return None
-    if len(points) and len(names) != len(points):
+    points = np.frombuffer(content, np.float32, size, len(header)).reshape(count, MESH_POINTS, 3).copy()
+    names = content[len(header) + 4 * size :].decode(errors="replace").split(";")
+    if not np.isfinite(points).all() or (count and len(names) != count):
         return None
     return [mesh_landmarks(face, name) for face, name in zip(points, names, strict=False)]
+
+
+@lru_cache(maxsize=64)
+def _header(count: int) -> bytes:
+    """What ``np.save`` writes before the points of ``count`` faces."""
+    stream = io.BytesIO()
+    description = {"descr": "<f4", "fortran_order": False, "shape": (count, MESH_POINTS, 3)}
+    np.lib.format.write_array_header_1_0(stream, description)
+    return stream.getvalue()

@@ -1,42 +1,45 @@
-"""A folder of faces to a folder of masked faces and a manifest: resumable at any moment, the same bytes every time."""
+"""A folder of faces to a folder of masked faces and a manifest: resumable at any moment, the same bytes every time.
+
+Tar shards come in and go out as well. What grows with the inputs is their paths and one number each; the rows are on
+disk (journal.py) until the manifest is written from them, one by one.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from maskbench import manifest
-from maskbench.datasets.folder import InputFile, walk
-from maskbench.digest import file_sha256
+from maskbench.datasets.folder import InputFile
+from maskbench.datasets.inputs import FolderInputs, ShardInputs, open_inputs
 from maskbench.errors import ManifestError, MaskbenchError
-from maskbench.files import inside, read_json, write_json, write_text
+from maskbench.files import is_temporary, read_json, write_json
 from maskbench.landmarks.base import LANDMARKERS
+from maskbench.masking import journal as journal_file
 from maskbench.masking.faces import FACE_POLICIES
-from maskbench.masking.synthesis import (
-    SynthesisConfig,
-    Synthesised,
-    alpha_path,
-    config_dict,
-    failed_row,
-    make_worker,
-)
-from maskbench.parallel import map_items
+from maskbench.masking.journal import Journal
+from maskbench.masking.outputs import ALPHA_FOLDER, FileOutputs, Outputs
+from maskbench.masking.packing import ShardOutputs
+from maskbench.masking.synthesis import Answer, SynthesisConfig, config_dict, failed_row, make_worker
+from maskbench.parallel import default_workers, map_items
 from maskbench.progress import track
 from maskbench.registry import nearest
 from maskbench.types import ManifestRow
 
 CONFIG = "synthesis.json"
-JOURNAL = "manifest.journal.jsonl"
+JOURNAL = journal_file.NAME
 FAULTS = "faults.log"
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+ENGINES = ("local", "ray")
+MOST_REASONS = 1000  # that a summary tells apart
+CRASHED = "the worker process crashed on this file"
 
 
 @dataclass(frozen=True)
@@ -55,53 +58,115 @@ class Summary:
 
 def synthesize(
     faces_dir: Path | str, out_dir: Path | str, config: SynthesisConfig, workers: int = 1, resume: bool = False,
-    cache: Path | None = None, only: Collection[str] | None = None,
+    cache: Path | None = None, only: Collection[str] | None = None, engine: str = "local",
+    address: str | None = None, out_shards: bool = False,
 ) -> Summary:  # fmt: skip
     """Mask every image below ``faces_dir`` into the same relative path below ``out_dir``.
 
     Args:
-        workers: processes; their number changes no byte.
+        faces_dir: a folder of pictures; or WebDataset shards: a tar file, a brace pattern such as
+            "train-{000..012}.tar", or a folder of tar files.
+        workers: processes, 0 for one on every processor; their number changes no byte.
         resume: continue an interrupted run, or add new inputs to a finished one. Finished files are checked by digest.
         cache: root of the landmark cache; None detects every time.
         only: relative paths; the other files below ``faces_dir`` are no inputs of this run.
+        engine: "local" (processes of this machine) or "ray"; changes no byte either.
+        address: of a running Ray cluster, whose machines see the same folders; None starts one on this machine.
+        out_shards: write shards like the input's, instead of files of their own.
 
     Raises:
         MaskbenchError: no inputs, a folder that cannot be written, an output folder that holds something else, or a
             run to resume whose configuration differs.
     """
-    started, faces_dir, out_dir = time.monotonic(), Path(faces_dir), Path(out_dir)
+    started, out_dir = time.monotonic(), Path(out_dir)
+    spread, workers = _mapper(engine, address, workers)
+    _check(config)
+    inputs = open_inputs(faces_dir)
+    outputs_of = _outputs(inputs, faces_dir, out_shards)
+    _separate(inputs, faces_dir, out_dir)
+    files = _listed(inputs, faces_dir, only, config.save_alpha)
+    with _locked(out_dir):
+        _prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
+        outputs, tally = outputs_of(str(out_dir), config.save_alpha), _Tally()
+        with closing(outputs), closing(Journal(out_dir)) as journal:
+            kept = _kept(journal, inputs, files, outputs)
+            todo = [file for file in files if file.is_image and file.path not in kept]
+            outputs.begin(todo, journal)
+            arguments = (inputs, outputs.writer, config, cache, engine != "local" or workers > 1)
+            answers = track(spread(make_worker, arguments, todo, workers), len(kept) + len(todo), "masking", len(kept))
+            for file, answer in answers:
+                _note(answer or _crashed(file, config.seed), file, journal, out_dir, tally)
+                outputs.done(file)
+            outputs.finish()
+            digest = manifest.write_sorted(out_dir / manifest.NAME, tally.through(_rows(files, journal, config.seed)))
+            journal.remove()
+    return tally.summary(time.monotonic() - started, out_dir / manifest.NAME, digest)
+
+
+def _mapper(engine: str, address: str | None, workers: int) -> tuple[Callable[..., Iterator[Any]], int]:
+    """The function that spreads items over workers, and their number."""
+    if engine not in ENGINES:
+        raise MaskbenchError(f'no engine "{engine}"; {nearest(engine, ENGINES)}')
+    if engine == "ray":
+        from maskbench.masking import remote
+
+        remote.check_installed()
+        return partial(remote.map_items, address=address), workers
+    if address is not None:
+        raise MaskbenchError(f"an address ({address}) belongs to the ray engine; use --engine ray with it")
+    return map_items, workers or default_workers()
+
+
+def _check(config: SynthesisConfig) -> None:
+    """Wrong names fail here, not in every worker."""
     if config.faces not in FACE_POLICIES:
         raise MaskbenchError(f'no face policy "{config.faces}"; {nearest(config.faces, FACE_POLICIES)}')
-    LANDMARKERS.get(config.landmarks)  # an unknown name fails here, not in every worker
-    _separate(faces_dir, out_dir)
-    inputs = _inputs(faces_dir, only)
-    if not any(file.is_image for file in inputs):
+    LANDMARKERS.get(config.landmarks)
+
+
+def _outputs(
+    inputs: FolderInputs | ShardInputs, faces_dir: Path | str, out_shards: bool
+) -> Callable[[str, bool], Outputs]:
+    if not out_shards:
+        return FileOutputs
+    if isinstance(inputs, ShardInputs):
+        return lambda root, alpha: ShardOutputs(root, inputs, alpha)
+    raise MaskbenchError(f"{faces_dir}: no tar shards to write shards from; leave out_shards (--out-shards) away")
+
+
+def _separate(inputs: FolderInputs | ShardInputs, faces_dir: Path | str, out_dir: Path) -> None:
+    """Refuse to write into a folder that is read, and, if all of it is read, also below or above it."""
+    # Not Path.resolve, which raises at links that lead in a circle.
+    target = Path(os.path.realpath(out_dir))
+    for folder in inputs.folders:
+        source = Path(os.path.realpath(folder))
+        nested = source in target.parents or target in source.parents
+        if source == target or (nested and isinstance(inputs, FolderInputs)):
+            raise MaskbenchError(f"{out_dir}: lies inside {faces_dir} or contains it; choose a folder apart")
+
+
+def _listed(
+    inputs: FolderInputs | ShardInputs, faces_dir: Path | str, only: Collection[str] | None, alpha: bool
+) -> list[InputFile]:
+    """The inputs of this run, sorted by path."""
+    files = inputs.files()
+    if only is not None:
+        if absent := sorted(set(only) - {file.path for file in files}):
+            raise MaskbenchError(f"{faces_dir}: {len(absent)} of the wanted pictures are missing, first {absent[0]}")
+        wanted = set(only)
+        files = [file for file in files if file.path in wanted]
+    if not any(file.is_image for file in files):
         raise MaskbenchError(f"{faces_dir}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
-    with _locked(out_dir):
-        done = _open(out_dir, config_dict(config, only), resume)
-        rows = {
-            file.path: failed_row(file.path, config.seed, file.note or "not an image file name", "skipped")
-            for file in inputs
-            if not file.is_image
-        }
-        images = [file.path for file in inputs if file.is_image]
-        rows |= {
-            path: done[path] for path in images if path in done and _still_true(faces_dir, out_dir, done[path], config)
-        }
-        todo = [path for path in images if path not in rows]
-        cached = 0
-        for answer in _answers(faces_dir, out_dir, config, cache, todo, workers, len(images)):
-            rows[answer.row.source] = answer.row
-            cached += answer.cached
-            _append(out_dir / JOURNAL, manifest.row_to_json(answer.row))
-            if answer.fault:
-                _append(out_dir / FAULTS, f"{answer.row.source!r}\n{answer.fault}")
-        everything = list(rows.values())
-        manifest.check_complete(everything, [file.path for file in inputs])
-        _remove_orphans(out_dir, done, rows)
-        digest = manifest.write_manifest(out_dir / manifest.NAME, everything)
-        (out_dir / JOURNAL).unlink(missing_ok=True)
-    return _summary(everything, len(todo), cached, time.monotonic() - started, out_dir / manifest.NAME, digest)
+    if alpha:
+        files = [_clear_of_alphas(file) for file in files]
+    return files
+
+
+def _clear_of_alphas(file: InputFile) -> InputFile:
+    if not file.path.startswith(f"{ALPHA_FOLDER}/"):
+        return file
+    note = f"lies in {ALPHA_FOLDER}, where alphas are written; rename that folder"
+    return replace(file, is_image=False, note=note, status="failed")
 
 
 @contextmanager
@@ -125,55 +190,12 @@ def _locked(out_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _append(path: Path, line: str) -> None:
-    """Add a line that survives the death of this process."""
-    try:
-        with open(path, "a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-    except OSError as error:
-        raise MaskbenchError(f"{path}: cannot be written ({error.strerror}); make room and use --resume") from error
-
-
-def _remove_orphans(out_dir: Path, before: dict[str, ManifestRow], now: dict[str, ManifestRow]) -> None:
-    """Delete masked pictures of an earlier run whose input is gone or can no longer be masked."""
-    for path, row in before.items():
-        if row.status == "masked" and (path not in now or now[path].status != "masked"):
-            inside(out_dir, row.output).unlink(missing_ok=True)
-            alpha_path(out_dir, path).unlink(missing_ok=True)
-
-
-def _inputs(faces_dir: Path, only: Collection[str] | None) -> list[InputFile]:
-    inputs = walk(faces_dir)
-    if only is None:
-        return inputs
-    if absent := sorted(set(only) - {file.path for file in inputs}):
-        raise MaskbenchError(f"{faces_dir}: {len(absent)} of the wanted pictures are missing, first {absent[0]}")
-    wanted = set(only)
-    return [file for file in inputs if file.path in wanted]
-
-
-def _answers(
-    faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None, todo: list[str], workers: int,
-    total: int,
-) -> Iterator[Synthesised]:  # fmt: skip
-    work = map_items(make_worker, (faces_dir, out_dir, config, cache), todo, workers)
-    for path, answer in track(work, total, "masking", total - len(todo)):
-        yield answer or Synthesised(failed_row(path, config.seed, "the worker process crashed on this file"))
-
-
-def _separate(faces_dir: Path, out_dir: Path) -> None:
-    """Refuse to write into the folder that is read, in either direction."""
-    # Not Path.resolve, which raises at links that lead in a circle.
-    source, target = (Path(os.path.realpath(folder)) for folder in (faces_dir, out_dir))
-    if source == target or source in target.parents or target in source.parents:
-        raise MaskbenchError(f"{out_dir}: lies inside {faces_dir} or contains it; choose a folder apart")
-
-
-def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, ManifestRow]:
-    """Prepare the output folder; return the rows of an earlier run when resuming."""
-    if not any(out_dir.iterdir()):
+def _prepare(out_dir: Path, wanted: dict[str, Any], resume: bool) -> None:
+    """See that the output folder is a new one, or holds the run to resume."""
+    if all(is_temporary(name) for name in os.listdir(out_dir)):  # such a file is what a run killed at once leaves
+        _sweep(out_dir)
         write_json(out_dir / CONFIG, wanted)
-        return {}
+        return
     if not resume:
         raise MaskbenchError(f"{out_dir}: is not empty; use --resume to continue a run, or an empty folder")
     if not (out_dir / CONFIG).is_file():
@@ -188,53 +210,97 @@ def _open(out_dir: Path, wanted: dict[str, Any], resume: bool) -> dict[str, Mani
                 f"now {wanted.get(key)!r}); use the same options and versions, or an empty folder"
             )
     _sweep(out_dir)
-    return _earlier_rows(out_dir)
-
-
-def _earlier_rows(out_dir: Path) -> dict[str, ManifestRow]:
-    rows: dict[str, ManifestRow] = {}
-    if (out_dir / manifest.NAME).is_file():
-        rows = {row.source: row for row in manifest.read_manifest(out_dir / manifest.NAME)}
-    journal = out_dir / JOURNAL
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = manifest.row_from_json(line)
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break  # cut short by the interruption; that file is simply done again
-            raise ManifestError(f"{journal}:{number}: damaged line; delete it and resume") from error
-        rows[row.source] = row
-    if lines:  # drop a cut-off last line, so that the next row does not continue it
-        write_text(journal, "".join(manifest.row_to_json(row) + "\n" for row in rows.values()))
-    return rows
-
-
-def _still_true(faces_dir: Path, out_dir: Path, row: ManifestRow, config: SynthesisConfig) -> bool:
-    """Whether a finished row's input and output are still what it says, and its alpha is there if it should be."""
-    try:
-        if not row.source_sha256 or file_sha256(inside(faces_dir, row.source)) != row.source_sha256:
-            return False
-        if row.status != "masked":
-            return True
-        has_alpha = not config.save_alpha or alpha_path(out_dir, row.source).is_file()
-        return has_alpha and file_sha256(inside(out_dir, row.output)) == row.output_sha256
-    except OSError:
-        return False
 
 
 def _sweep(out_dir: Path) -> None:
     """Remove the temporary files of a killed run."""
-    for path in out_dir.rglob(".*.tmp"):
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for folder, _, names in os.walk(out_dir):
+        for name in filter(is_temporary, names):
+            Path(folder, name).unlink(missing_ok=True)
 
 
-def _summary(rows: list[ManifestRow], new: int, cached: int, seconds: float, path: Path, digest: str) -> Summary:
-    masked = [row for row in rows if row.status == "masked"]
-    reasons = Counter(f"{row.status}: {row.reason}" for row in rows if row.status != "masked")
-    return Summary(
-        manifest.counts(rows), dict(Counter(row.landmarks for row in masked).most_common()),
-        dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
-        new, cached, seconds, path, digest,
-    )  # fmt: skip
+def _kept(
+    journal: Journal, inputs: FolderInputs | ShardInputs, files: list[InputFile], outputs: Outputs
+) -> set[str]:
+    """The inputs whose rows from before still hold. Outputs of the other rows are deleted."""
+    known = {file.path: file for file in files if file.is_image} if len(journal) else {}
+    kept = set()
+    for row in track(journal.rows(), len(journal), "checking"):
+        file = known.get(row.source)
+        if file is not None and _still_true(row, file, inputs, outputs):
+            kept.add(file.path)
+        elif row.status == "masked":
+            outputs.remove(row)
+    return kept
+
+
+def _still_true(row: ManifestRow, file: InputFile, inputs: FolderInputs | ShardInputs, outputs: Outputs) -> bool:
+    """Whether a finished row's input and output are still what it says."""
+    try:
+        if not row.source_sha256 or inputs.sha256(file) != row.source_sha256:
+            return False
+    except OSError:
+        return False
+    return row.status != "masked" or outputs.holds(row)
+
+
+def _crashed(file: InputFile, seed: int) -> Answer:
+    return Answer(manifest.row_to_json(failed_row(file.path, seed, CRASHED)), False, "")
+
+
+def _note(answer: Answer, file: InputFile, journal: Journal, out_dir: Path, tally: _Tally) -> None:
+    """Keep the row of one input, and the traceback of a fault of ours."""
+    journal.append(file.path, answer.line)
+    tally.new += 1
+    tally.cached += answer.cached
+    if not answer.fault:
+        return
+    try:
+        with open(out_dir / FAULTS, "a", encoding="utf-8") as stream:
+            stream.write(f"{file.path!r}\n{answer.fault}\n")
+    except OSError as error:
+        raise MaskbenchError(
+            f"{out_dir / FAULTS}: cannot be written ({error.strerror}); make room and use --resume"
+        ) from error
+
+
+def _rows(files: list[InputFile], journal: Journal, seed: int) -> Iterator[ManifestRow]:
+    """Exactly one row for each input, in the inputs' order: inputs = masked + failed + skipped."""
+    for file in files:
+        if not file.is_image:
+            yield failed_row(file.path, seed, file.note or "not an image file name", file.status)
+            continue
+        row = journal.get(file.path)
+        if row is None:
+            raise ManifestError(f"{file.path}: has no row; run again with --resume")
+        yield row
+
+
+class _Tally:
+    """Counts rows as they pass."""
+
+    def __init__(self) -> None:
+        self.new = self.cached = 0
+        self._statuses: Counter[str] = Counter()
+        self._landmarks: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+
+    def through(self, rows: Iterator[ManifestRow]) -> Iterator[ManifestRow]:
+        """The same rows, counted."""
+        for row in rows:
+            self._statuses[row.status] += 1
+            if row.status == "masked":
+                self._landmarks[row.landmarks] += 1
+            else:
+                reason = f"{row.status}: {row.reason}"
+                full = len(self._reasons) >= MOST_REASONS and reason not in self._reasons
+                self._reasons["other reasons" if full else reason] += 1
+            yield row
+
+    def summary(self, seconds: float, path: Path, digest: str) -> Summary:
+        """What has been counted."""
+        return Summary(
+            {status: self._statuses[status] for status in manifest.STATUSES}, dict(self._landmarks.most_common()),
+            dict(sorted(self._reasons.items(), key=lambda item: (-item[1], item[0]))),
+            self.new, self.cached, seconds, path, digest,
+        )  # fmt: skip

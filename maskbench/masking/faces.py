@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,10 +13,8 @@ from maskbench.digest import generator
 from maskbench.landmarks.base import FACE_OVAL, inter_ocular_distance
 from maskbench.masking.placement import sample
 from maskbench.masking.render import render
-from maskbench.types import Landmarks, MaskAsset, Placement
-
-if TYPE_CHECKING:
-    from maskbench.masking.synthesis import SynthesisConfig
+from maskbench.masking.wardrobe import Wardrobe
+from maskbench.types import Landmarks, Placement
 
 LEAST_INTER_OCULAR = 5.0  # pixels; below it there is no face to speak of
 FACE_POLICIES = ("largest", "central", "all")
@@ -41,28 +39,69 @@ def choose_faces(faces: list[Landmarks], shape: tuple[int, ...], policy: str) ->
     return [min(faces, key=lambda face: float(np.hypot(*(face.points[:, :2].mean(0) - middle))))]
 
 
-def mask_faces(
-    image: np.ndarray, faces: list[Landmarks], assets: list[MaskAsset], path: str, config: SynthesisConfig
-) -> tuple[np.ndarray, np.ndarray, list[Placement]]:
-    """Paste one sampled mask on each face, the far (small) ones first.
+@dataclass(frozen=True)
+class MaskedFaces:
+    """A picture whose faces are masked.
 
-    Returns:
-        The masked picture (H, W, 3) uint8, the joint alpha (H, W) uint8, and the placements in the faces' order.
+    Attributes:
+        image: (H, W, 3) uint8; alpha: (H, W) uint8, of all masks together.
+        placements: face by face, the largest first, and for each face in drawing order.
+        covered_fraction: share of the first face's oval that all of its masks cover; crop_fraction: the sum of their
+            alpha (0 to 1) over the picture's area.
+    """
+
+    image: np.ndarray
+    alpha: np.ndarray
+    placements: list[Placement]
+    covered_fraction: float
+    crop_fraction: float
+
+
+def mask_faces(
+    image: np.ndarray, faces: list[Landmarks], wardrobe: Wardrobe, path: str, seed: int, jpeg: int = 0
+) -> MaskedFaces:
+    """Put on each face what the wardrobe chooses for it, the far (small) faces first.
+
+    Args:
+        faces: at least one, in order.
+        path: with ``seed`` and the face's number it decides every draw.
+        jpeg: quality of the picture's own compression, 0 when there is none.
     """
     masked, alpha = image, np.zeros(image.shape[:2], np.uint8)
     placements: list[Placement] = []
     for number in reversed(range(len(faces))):
         # The number enters the seed for bystanders only: one face gets the same mask under every face policy.
         parts = (path,) if number == 0 else (path, str(number))
-        asset = assets[generator(config.seed, *parts).integers(len(assets))]
+        about: dict[str, float | str] = {"jpeg": jpeg, "face": number}
+        masked, worn, own = dress(masked, faces[number], wardrobe, parts, seed, about)
+        placements[:0] = own
+        alpha = np.maximum(alpha, worn)
+    # The loop ends with the first face.
+    crop = round(float(worn.sum(dtype=np.int64)) / 255.0 / worn.size, 4)
+    return MaskedFaces(masked, alpha, placements, covered_fraction(worn, faces[0].points), crop)
+
+
+def dress(
+    image: np.ndarray, face: Landmarks, wardrobe: Wardrobe, parts: Sequence[str], seed: int,
+    about: Mapping[str, float | str],
+) -> tuple[np.ndarray, np.ndarray, list[Placement]]:  # fmt: skip
+    """Render what one face wears, one mask after the other.
+
+    Returns:
+        The picture, the masks' alpha (H, W) uint8 (the maximum over them), and a placement for each with its coverage.
+    """
+    alpha, placements = np.zeros(image.shape[:2], np.uint8), []
+    for number, choice in enumerate(wardrobe.choose(seed, *parts)):
+        # The slot's number enters for the second and later masks only, as the face's does.
+        rng = generator(seed, *parts, *([str(number)] if number else []), choice.asset.asset_id)
         placement = sample(
-            generator(config.seed, *parts, asset.asset_id), asset, faces[number], config.seed, config.jitter
-        )
-        drawn = render(masked, asset, placement)
-        coverage = covered_fraction(drawn.alpha, faces[number].points)
-        placements.insert(0, replace(placement, coverage=coverage))
-        masked, alpha = drawn.image, np.maximum(alpha, drawn.alpha)
-    return masked, alpha, placements
+            rng, choice.asset, face, seed, wardrobe.recipe.jitter, choice.colour, choice.style, choice.size,
+            {**about, "entry": choice.entry},
+        )  # fmt: skip
+        drawn = render(image, choice.asset, placement)
+        placements.append(replace(placement, coverage=covered_fraction(drawn.alpha, face.points)))
+        image, alpha = drawn.image, np.maximum(alpha, drawn.alpha)
+    return image, alpha, placements
 
 
 def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from maskbench.errors import ManifestError
 from maskbench.masking.space import CONTROL, control_points, face_axes, scale_of
+from maskbench.masking.wearing import STYLES
 from maskbench.types import Landmarks, MaskAsset, Placement
 
 
@@ -25,28 +26,41 @@ class Jitter:
 
 
 def sample(
-    rng: np.random.Generator, asset: MaskAsset, landmarks: Landmarks, seed: int, jitter: Jitter | None = None
-) -> Placement:
-    """Sample a colourway and a wearing position.
+    rng: np.random.Generator, asset: MaskAsset, landmarks: Landmarks, seed: int, jitter: Jitter | None = None,
+    colour: str | None = None, style: str = "correct", size: float = 1.0,
+    about: Mapping[str, float | str] | None = None,
+) -> Placement:  # fmt: skip
+    """Sample a wearing position, and a colourway where none is given.
 
     Args:
         rng: from ``digest.generator(seed, path, asset id)``.
         landmarks: scheme "mesh468".
+        style, size: see ``wearing.worn_geometry``.
+        about: what else is to be recorded with the parameters: "jpeg", "face", "entry".
     """
     jitter = jitter or Jitter()
-    colour = sorted(asset.colourways)[rng.integers(len(asset.colourways))]
+    # Drawn in any case, so that a given colour leaves the position where it was.
+    drawn = sorted(asset.colourways)[rng.integers(len(asset.colourways))]
     unit = rng.uniform(-1.0, 1.0, 4)
-    parameters = {
+    parameters: dict[str, float | str] = {
         "across": round(float(unit[0]) * jitter.across, 4),
         "down": round(float(unit[1]) * jitter.down, 4),
         "scale": round(1 + float(unit[2]) * jitter.scale, 4),
         "roll": round(float(unit[3]) * jitter.roll, 4),
     }
-    moved = _move(control_points(landmarks.points), parameters)
-    return Placement(asset.asset_id, np.round(moved, 2).astype(np.float32), colour, parameters, seed)
+    moved = np.round(_move(control_points(landmarks.points), parameters), 2).astype(np.float32)
+    parameters |= about or {}
+    return Placement(asset.asset_id, moved, colour or drawn, parameters, seed, style=style, size=size)
 
 
-def _move(control: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
+def still(points: np.ndarray, asset: MaskAsset, colour: str, style: str = "correct", size: float = 1.0) -> Placement:
+    """A mask worn straight, without any jitter, on a (468, 3) mesh in pixels."""
+    control = np.round(control_points(points), 2).astype(np.float32)
+    parameters = {"across": 0.0, "down": 0.0, "scale": 1.0, "roll": 0.0}
+    return Placement(asset.asset_id, control, colour, parameters, 0, style=style, size=size)
+
+
+def _move(control: np.ndarray, parameters: Mapping[str, Any]) -> np.ndarray:
     """Shift, scale and roll the control points rigidly in the face's own frame."""
     across, down, away = face_axes(control)
     centre, scale = control.mean(0), scale_of(control)
@@ -67,6 +81,8 @@ def to_json(placements: list[Placement]) -> str:
             "coverage": None if np.isnan(p.coverage) else round(p.coverage, 4),
             "parameters": dict(p.parameters),
             "seed": p.seed,
+            "size": p.size,
+            "style": p.style,
         }
         for p in placements
     ]
@@ -85,5 +101,10 @@ def _from_dict(row: Mapping[str, Any]) -> Placement:
     control = np.array(row["control_points"], np.float32)
     if control.shape != (len(CONTROL), 3):
         raise ValueError(f"{control.shape} control points, expected {(len(CONTROL), 3)}")
+    if row["style"] not in STYLES:
+        raise ValueError(f"no style {row['style']!r}")
     coverage = float("nan") if row["coverage"] is None else float(row["coverage"])
-    return Placement(row["asset"], control, row["colour"], dict(row["parameters"]), int(row["seed"]), coverage)
+    return Placement(
+        row["asset"], control, row["colour"], dict(row["parameters"]), int(row["seed"]), coverage, row["style"],
+        float(row["size"]),
+    )  # fmt: skip

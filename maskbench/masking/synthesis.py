@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
+import os
 import traceback
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 
+from maskbench.datasets.folder import InputFile
+from maskbench.datasets.inputs import FolderInputs, ShardInputs
 from maskbench.digest import bytes_sha256, config_sha256
-from maskbench.errors import ImageError, MaskbenchError
-from maskbench.files import inside, write_bytes
-from maskbench.images import decode, encode, read_bytes
+from maskbench.errors import ImageError, MaskbenchError, NameRefusedError
+from maskbench.images import decode, encode, jpeg_quality
 from maskbench.landmarks.cache import CachedLandmarker
-from maskbench.masking.assets import select_assets
-from maskbench.masking.faces import choose_faces, mask_faces, no_face
-from maskbench.masking.placement import Jitter, to_json
-from maskbench.types import ManifestRow, MaskAsset
-
-ALPHA_FOLDER = "_alpha"
+from maskbench.manifest import row_to_json
+from maskbench.masking.faces import MaskedFaces, choose_faces, mask_faces, no_face
+from maskbench.masking.outputs import Writer
+from maskbench.masking.placement import to_json
+from maskbench.masking.recipes import Recipe, resolve_recipe
+from maskbench.masking.wardrobe import Wardrobe
+from maskbench.types import Landmarks, ManifestRow
 
 
 @dataclass(frozen=True)
@@ -30,44 +32,93 @@ class SynthesisConfig:
     """What to paste and how; everything that changes a byte of the output.
 
     Attributes:
-        mask: comma-separated asset ids, or "all"; one is drawn uniformly for each face.
+        mask: comma-separated asset ids, or "all": drawn uniformly, instead of a recipe.
+        recipe: a shipped recipe's name, a file, or a recipe; "worn" where neither it nor ``mask`` is given.
+        coverage, shape, colour, style, fraction: see ``recipes.resolve_recipe``.
         landmarks: "auto", "mediapipe" or "aligned".
         faces: mask the "largest" face, the most "central" one, or "all".
         save_alpha: also write each mask's alpha as PNG below ``_alpha/``.
         masks_dirs: extra folders of mask assets.
+        sizes: those of a fraction, where they are measured already (``fixed``).
     """
 
-    mask: str = "all"
+    mask: str | None = None
+    recipe: str | Recipe | None = None
+    coverage: tuple[str, ...] = ()
+    shape: tuple[str, ...] = ()
+    colour: tuple[str, ...] = ()
+    style: tuple[str, ...] = ()
+    fraction: float | None = None
     seed: int = 0
     landmarks: str = "auto"
     faces: str = "largest"
     save_alpha: bool = False
     masks_dirs: tuple[str, ...] = ()
-    jitter: Jitter = field(default_factory=Jitter)
+    sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def resolve(self) -> Recipe:
+        """The one recipe that the options mean. Raises MaskbenchError if they contradict each other."""
+        return resolve_recipe(
+            self.mask, self.recipe, self.coverage, self.shape, self.colour, self.style, self.fraction
+        )
+
+    def wardrobe(self) -> Wardrobe:
+        """That recipe bound to the masks at hand. Raises MaskbenchError if it selects none."""
+        return Wardrobe.open(self.resolve(), self.masks_dirs, self.sizes)
+
+    def fixed(self) -> SynthesisConfig:
+        """The same with the recipe read and the masks' sizes measured: what workers are given.
+
+        Raises:
+            MaskbenchError: as ``resolve`` and ``wardrobe``, or a fraction that a mask cannot reach.
+        """
+        wardrobe = self.wardrobe()
+        return SynthesisConfig(
+            recipe=wardrobe.recipe, seed=self.seed, landmarks=self.landmarks, faces=self.faces,
+            save_alpha=self.save_alpha, masks_dirs=self.masks_dirs, sizes=wardrobe.sizes(),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Synthesised:
-    """A worker's answer: the manifest row, whether landmarks came from the cache, and a traceback of a fault."""
+    """What became of one input: the manifest row, whether landmarks came from the cache, and a traceback of a fault."""
 
     row: ManifestRow
     cached: bool = False
     fault: str = ""
 
 
+class Answer(NamedTuple):
+    """The same as a worker sends it: the row as a line of the journal, which the leading process need not read."""
+
+    line: str
+    cached: bool
+    fault: str
+
+
 def make_worker(
-    faces_dir: Path, out_dir: Path, config: SynthesisConfig, cache: Path | None
-) -> Callable[[str], Synthesised]:
-    """Set up one process and return its function from relative path to answer."""
-    if multiprocessing.parent_process() is not None:
-        cv2.setNumThreads(1)  # the processes are the parallelism
-    assets = select_assets(config.mask, *(Path(folder) for folder in config.masks_dirs))
+    inputs: FolderInputs | ShardInputs, writer: Writer, config: SynthesisConfig, cache: Path | None,
+    share_processors: bool = False,
+) -> Callable[[InputFile], Answer]:  # fmt: skip
+    """Set up one process and return its function from input to answer.
+
+    Args:
+        share_processors: there are other workers: OpenCV is to use one processor.
+    """
+    if share_processors:
+        cv2.setNumThreads(1)
+    wardrobe = config.wardrobe()
     landmarker = CachedLandmarker(config.landmarks, thorough=config.faces == "all", root=cache)
-    return lambda path: synthesise_file(faces_dir, out_dir, path, config, assets, landmarker)
+
+    def work(file: InputFile) -> Answer:
+        done = synthesise_file(inputs, writer, file, config, wardrobe, landmarker)
+        return Answer(row_to_json(done.row), done.cached, done.fault)
+
+    return work
 
 
 def synthesise_file(
-    faces_dir: Path, out_dir: Path, path: str, config: SynthesisConfig, assets: list[MaskAsset],
+    inputs: FolderInputs | ShardInputs, writer: Writer, file: InputFile, config: SynthesisConfig, wardrobe: Wardrobe,
     landmarker: CachedLandmarker,
 ) -> Synthesised:  # fmt: skip
     """Mask one file. Whatever is wrong with the file becomes a row with a reason.
@@ -75,47 +126,51 @@ def synthesise_file(
     Raises:
         MaskbenchError: the output cannot be written, which would fail for every file.
     """
-    blank = failed_row(path, config.seed, "")
-    misses = landmarker.misses
+    path, digest, misses = file.path, "", landmarker.misses
     try:
-        data = read_bytes(inside(faces_dir, path))
-        blank = replace(blank, source_sha256=bytes_sha256(data))
+        data = inputs.read(file)
+        digest = bytes_sha256(data)
         image = decode(data, path)
-        found = landmarker.detect(image, blank.source_sha256)
+        found = landmarker.detect(image, digest)
         faces = choose_faces(found, image.shape, config.faces)
         if not faces:
             reason = no_face(found, config.landmarks)
-            return Synthesised(replace(blank, reason=reason), landmarker.misses == misses)
-        masked, alpha, placements = mask_faces(image, faces, assets, path, config)
-        encoded = encode(masked, Path(path).suffix)
+            return Synthesised(failed_row(path, config.seed, reason, source_sha256=digest), landmarker.misses == misses)
+        masked = mask_faces(image, faces, wardrobe, path, config.seed, jpeg_quality(data))
+        encoded = encode(masked.image, os.path.splitext(path)[1])
+        writer.write(path, encoded, encode(masked.alpha, ".png") if config.save_alpha else None)
+    except NameRefusedError as error:  # its message names the output folder, on which no row may depend
+        reason = f"its output cannot have this name ({getattr(error.__cause__, 'strerror', error)})"
+        return Synthesised(failed_row(path, config.seed, reason, source_sha256=digest))
     except ImageError as error:
-        reason = str(error).removeprefix(f"{faces_dir / path}: ").removeprefix(f"{path}: ")  # the row names the file
-        return Synthesised(replace(blank, reason=reason))
+        reason = str(error).removeprefix(f"{path}: ")  # the row names the file
+        return Synthesised(failed_row(path, config.seed, reason, source_sha256=digest))
     except MaskbenchError:
         raise
     except Exception as error:  # a fault of ours on one picture must not end the run; its traceback is kept
+        reason = f"internal error: {type(error).__name__}: {error}"
         return Synthesised(
-            replace(blank, reason=f"internal error: {type(error).__name__}: {error}"), fault=traceback.format_exc()
+            failed_row(path, config.seed, reason, source_sha256=digest), fault=traceback.format_exc()
         )
-    write_bytes(inside(out_dir, path), encoded)
-    if config.save_alpha:
-        write_bytes(alpha_path(out_dir, path), encode(alpha, ".png"))
-    row = replace(
-        blank, status="masked", reason="", output=path, output_sha256=bytes_sha256(encoded),
-        asset="+".join(p.asset_id for p in placements), landmarks=faces[0].detector, faces=len(faces),
-        covered_fraction=placements[0].coverage, placement=to_json(placements),
+    return Synthesised(_masked_row(path, digest, encoded, masked, faces, config), landmarker.misses == misses)
+
+
+def _masked_row(
+    path: str, digest: str, encoded: bytes, masked: MaskedFaces, faces: Sequence[Landmarks], config: SynthesisConfig
+) -> ManifestRow:
+    return ManifestRow(
+        source=path, source_sha256=digest, output=path, output_sha256=bytes_sha256(encoded), status="masked", reason="",
+        asset="+".join(placement.asset_id for placement in masked.placements), landmarks=faces[0].detector,
+        faces=len(faces), covered_fraction=masked.covered_fraction, crop_fraction=masked.crop_fraction,
+        seed=config.seed, placement=to_json(masked.placements),
     )  # fmt: skip
-    return Synthesised(row, landmarker.misses == misses)
 
 
-def alpha_path(out_dir: Path, path: str) -> Path:
-    """Where the alpha of an input goes; ".png" is added, so that a.jpg and a.png stay apart."""
-    return inside(out_dir, f"{ALPHA_FOLDER}/{path}.png")
-
-
-def failed_row(path: str, seed: int, reason: str, status: str = "failed") -> ManifestRow:
+def failed_row(
+    path: str, seed: int, reason: str, status: str = "failed", source_sha256: str = ""
+) -> ManifestRow:
     """A row without output."""
-    return ManifestRow(path, "", "", "", status, reason, "", "", 0, math.nan, seed, "[]")
+    return ManifestRow(path, source_sha256, "", "", status, reason, "", "", 0, math.nan, math.nan, seed, "[]")
 
 
 def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) -> dict[str, Any]:
@@ -124,14 +179,19 @@ def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) ->
 
     from maskbench import __version__
 
-    assets = select_assets(config.mask, *(Path(folder) for folder in config.masks_dirs))
+    wardrobe = config.wardrobe()
+    recipe = wardrobe.recipe
     versions = {name: version(name) for name in ("mediapipe", "numpy", "opencv-contrib-python", "scipy")}
-    values = asdict(config)
-    del values["masks_dirs"]  # where a mask lies changes nothing; its digest does
     return {
         "maskbench": __version__,
         "versions": versions,
-        "masks": {a.asset_id: a.sha256 for a in assets},
+        "masks": {a.asset_id: a.sha256 for a in wardrobe.assets},
+        "sizes": wardrobe.sizes(),
         "inputs": "all" if only is None else config_sha256(sorted(only)),
-        **values,
+        "recipe": recipe.to_dict(),
+        "recipe_sha256": recipe.digest,
+        "seed": config.seed,
+        "landmarks": config.landmarks,
+        "faces": config.faces,
+        "save_alpha": config.save_alpha,
     }

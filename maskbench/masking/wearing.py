@@ -21,6 +21,9 @@ Field = Callable[[np.ndarray], np.ndarray]  # positions (n, 2) to moved position
 STYLES = ("correct", "under-nose", "under-chin", "mouth-only")
 LOWER_FACE = 0.5  # a panel whose middle lies below this y hangs on nose, mouth or chin; glasses and hats do not
 CONTAINED = 0.6  # share of a panel's box within a larger one's that makes it a part of it
+DEEPEST = 1.0  # z of the front of the ears, up to which a large mask reaches
+GROWTH_STEPS = 65
+LEAST_STEP = 0.002  # between two knots of an edge
 KNOTS = 9  # of an edge that a style has bent
 
 
@@ -45,9 +48,9 @@ class Style:
 
 
 WORN: dict[str, Style] = {
-    "under-nose": Style(top=0.80, bottom=2.00, top_side=0.12, bottom_side=0.10),
-    "mouth-only": Style(top=0.80, bottom=1.50, top_side=0.16, bottom_side=0.02, folded=True),
-    "under-chin": Style(top=1.62, bottom=2.35, top_side=0.48, bottom_side=0.40, narrow=0.92, power=1.6),
+    "under-nose": Style(top=0.80, bottom=2.00, top_side=0.12, bottom_side=0.02, narrow=0.96),
+    "mouth-only": Style(top=0.80, bottom=1.50, top_side=0.16, bottom_side=-0.02, narrow=0.96, folded=True),
+    "under-chin": Style(top=1.62, bottom=2.25, top_side=0.48, bottom_side=0.40, narrow=0.87),
 }
 
 
@@ -130,12 +133,25 @@ def _field(panel: Panel, worn: Style | None, size: float) -> Field:
         # Folded on the mouth a mask grows both ways; hanging under nose or chin it grows downwards.
         anchor = np.array([0.0, (worn.top + worn.bottom) / 2 if worn.folded else worn.top])
     across = 1.0 if is_lathe(panel) else size  # what goes round the head keeps the head's width
+    behind = not is_lathe(panel) and "flat" not in panel and size > 1
 
     def field(points: np.ndarray) -> np.ndarray:
         moved = bend(points) if bend else points
-        return anchor + (moved - anchor) * [across, size]
+        return _grown(moved, anchor, size) if behind else anchor + (moved - anchor) * [across, size]
 
     return field
+
+
+def _grown(points: np.ndarray, anchor: np.ndarray, size: float) -> np.ndarray:
+    """Points scaled up about ``anchor``, each only as far as it stays in front of the ears: cloth ends there."""
+    from maskbench.masking.geometry import taut_depth
+
+    factors = np.linspace(1.0, size, GROWTH_STEPS)
+    grown = anchor + (points - anchor) * factors[:, None, None]  # (steps, n, 2)
+    depth = taut_depth(grown[..., 0], grown[..., 1])
+    # The hull is convex, so that depth rises along each ray once it has left the middle.
+    last = np.maximum((depth <= np.maximum(DEEPEST, depth[0])).sum(0) - 1, 0)
+    return grown[last, np.arange(len(points))]
 
 
 def _edges(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
@@ -197,6 +213,8 @@ def _moved_edge(edge: Sequence[Sequence[float]], field: Field, worn: Style | Non
     moved = field(points)
     if points[0, 0] == 0:
         moved[0, 0] = 0.0  # the midline stays, so that the other half still mirrors this one
+    for before, after in zip(moved, moved[1:], strict=False):
+        after[0] = max(after[0], before[0] + LEAST_STEP)  # drawn in at the side, knots still go outwards
     return _listed(moved)
 
 

@@ -196,20 +196,6 @@ def test_the_demo_says_what_to_do_when_there_are_no_faces(tmp_path: Path, call, 
     assert not (tmp_path / "demo").exists()
 
 
-def test_preview_draws_the_mannequins_in_every_mask(tmp_path: Path, call):
-    assert call("masks", "preview", tmp_path / "sheet.png", "--side", "0")[0] == 2
-    code, _, _ = call("masks", "preview", tmp_path / "sheet.png", "--side", "96")
-    sheet = read_image(tmp_path / "sheet.png")
-    assert code == 0 and sheet.shape == (4 * 96, 7 * 96, 3)
-    tiles = sheet.reshape(4, 96, 7, 96, 3).swapaxes(1, 2)
-    assert all((tiles[row, 0] != tiles[row, column]).any() for row in range(4) for column in range(1, 7))
-    assert len(call("masks", "list")[1].splitlines()) == 6
-    write_image(tmp_path / "plain.png", np.full((300, 300, 3), 90, np.uint8))
-    assert_refused(
-        call("masks", "preview", tmp_path / "x.png", "--face", tmp_path / "plain.png"), "plain.png", "no face found"
-    )
-
-
 def test_models_are_listed_and_a_card_is_drafted(tmp_path: Path, call):
     assert "dlib-resnet" in call("models", "list")[1]
     (tmp_path / "net.onnx").write_bytes(b"not a network")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import random
 import subprocess
 import sys
@@ -181,6 +183,23 @@ def test_damaged_landmark_files_are_never_believed(tmp_path: Path):
         assert cache_module._read(path) is None
     path.write_bytes(data)
     assert len(cache_module._read(path)) == 2
+
+
+def test_landmark_files_are_numpy_files_and_other_arrays_are_not_believed(tmp_path: Path):
+    path, face = tmp_path / "x.npy", mesh_landmarks(canonical_face() * 30 + [50, 50, 0], "one")
+    for faces in ([], [mesh_landmarks(face.points, "a")], [mesh_landmarks(face.points + n, f"d{n}") for n in range(20)]):
+        cache_module._write(path, faces)
+        assert np.load(path, allow_pickle=False).shape == (len(faces), 468, 3)
+        back = cache_module._read(path)
+        assert [f.detector for f in back] == [f.detector for f in faces]
+        assert all(np.array_equal(a.points, b.points) for a, b in zip(back, faces, strict=True))
+    points = np.stack([face.points])
+    for other in (points.astype(np.float64), np.asfortranarray(points), points[:, :467], points[..., :2], points[0]):
+        stream = io.BytesIO()
+        np.save(stream, other)
+        content = stream.getvalue() + b"name"
+        path.write_bytes(content + hashlib.sha256(content).digest())
+        assert cache_module._read(path) is None
 
 
 def test_landmarks_that_are_no_numbers_are_not_believed(tmp_path: Path):

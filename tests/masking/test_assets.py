@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,23 @@ import numpy as np
 import pytest
 
 from maskbench.errors import MaskbenchError
-from maskbench.masking.assets import CATEGORIES, list_assets, load_asset, select_assets, shipped_root
+from maskbench.masking.assets import (
+    CATEGORIES,
+    MAX_TEXTURE_SIDE,
+    REGIONS,
+    STYLES,
+    list_assets,
+    load_asset,
+    select_assets,
+    shipped_root,
+)
 
 PANEL = {"top": [[0, 0.2], [0.9, 0.6]], "bottom": [[0, 1.9], [0.9, 1.2]], "uv": [0, 0, 1, 1], "gap": 0.05}
+LATHE = {"profile": [[-1.2, 1.3, 1.6], [-0.8, 1.2, 1.5]], "angles": [-90, 90], "uv": [0, 0, 1, 1]}
+RIBBON = {"points": [[0.8, 0.7, 0.3], [1.1, 0.4, 0.9]], "width": 0.06, "uv": [0, 0.9, 1, 1]}
+FIRST_SIX = {"surgical", "n95", "kn95", "cloth", "cloth-check", "ffp2"}
 REPOSITORY = Path(__file__).resolve().parents[2]
+TOOLS = [tool for tool in sorted((REPOSITORY / "tools/masks").glob("*.py")) if "__main__" in tool.read_text()]
 
 
 @pytest.fixture
@@ -26,23 +40,39 @@ def copy(tmp_path: Path):
     def change(**values):
         data = json.loads((folder / "asset.json").read_text())
         for key, value in values.items():
-            data.pop(key) if value is None else data.__setitem__(key, value)
+            data.pop(key, None) if value is None else data.__setitem__(key, value)
         (folder / "asset.json").write_text(json.dumps(data))
 
     change(id="mine")
     return folder, change
 
 
-def test_the_six_first_masks_are_there_complete_and_licensed():
-    assert set(list_assets()) == {"surgical", "n95", "kn95", "cloth", "cloth-check", "ffp2"}
+def panels(*given: dict, **more) -> dict:
+    """The values to change for a geometry of these panels."""
+    return {"geometry": {"panels": list(given), **more}}
+
+
+def test_every_shipped_mask_is_complete_and_licensed():
+    assert set(list_assets()) >= FIRST_SIX
     for asset in select_assets("all"):
         assert asset.category in CATEGORIES and asset.licence == "Apache-2.0" and len(asset.sha256) == 64
-        assert asset.texture.shape == (512, 512, 4) and asset.texture[..., 3].max() == 255
-        assert (shipped_root() / asset.asset_id / "LICENSE").read_text().strip()
+        assert set(asset.regions) <= set(REGIONS) and asset.regions and "correct" in asset.styles
+        assert set(asset.styles) <= set(STYLES)
+        assert asset.texture[..., 3].max() > 200 and asset.texture[..., 3].min() == 0, asset.asset_id
+        assert max(asset.texture.shape) <= 1024
+        folder = shipped_root() / asset.asset_id
+        assert (folder / "LICENSE").read_text().strip()
+        assert {file.name for file in folder.iterdir()} == {"asset.json", "texture.png", "LICENSE"}
+
+
+def test_no_two_shipped_masks_are_one():
+    digests = [asset.sha256 for asset in select_assets("all")]
+    assert len(set(digests)) == len(digests)
 
 
 def test_selection_by_name_and_the_nearest_one_for_a_typo():
     assert [a.asset_id for a in select_assets("n95, cloth,n95")] == ["cloth", "n95"]
+    assert [a.asset_id for a in select_assets("all")] == sorted(list_assets())
     with pytest.raises(MaskbenchError, match='no mask named "surgcal"; did you mean "surgical"'):
         select_assets("surgcal")
     with pytest.raises(MaskbenchError, match="no mask given"):
@@ -50,10 +80,47 @@ def test_selection_by_name_and_the_nearest_one_for_a_typo():
 
 
 def test_a_user_adds_a_mask_by_adding_a_folder(copy):
-    folder, _ = copy
+    folder, change = copy
     assert "mine" in list_assets(folder.parent)
     mine, cloth = load_asset(folder), load_asset(shipped_root() / "cloth")
     assert np.array_equal(mine.texture, cloth.texture) and mine.sha256 != cloth.sha256
+    assert select_assets("mine", folder.parent)[0].asset_id == "mine"
+
+
+def test_what_an_asset_says_arrives(copy):
+    folder, change = copy
+    change(
+        regions=["lower", "eye"], styles=["correct", "under-nose"], coverage="low", shape="wide", category="hybrid",
+        colourways={"own": "skin", "locks": "hair", "red": [200, 0, 7]},
+    )  # fmt: skip
+    mine = load_asset(folder)
+    assert mine.regions == ("lower", "eye") and mine.styles == ("correct", "under-nose")
+    assert (mine.coverage, mine.shape, mine.category) == ("low", "wide", "hybrid")
+    assert mine.colourways == {"own": "skin", "locks": "hair", "red": (200, 0, 7)}
+
+
+def test_styles_coverage_and_shape_may_be_left_out(copy):
+    folder, change = copy
+    change(styles=None, coverage=None, shape=None)
+    mine = load_asset(folder)
+    assert mine.styles == ("correct",) and mine.coverage == mine.shape == ""
+
+
+def test_the_digest_follows_content_not_compression(copy):
+    folder, change = copy
+    first = load_asset(folder).sha256
+    picture = cv2.imread(str(folder / "texture.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(folder / "texture.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    load_asset.cache_clear()
+    assert load_asset(folder).sha256 == first
+    picture[200, 200, 0] ^= 1
+    cv2.imwrite(str(folder / "texture.png"), picture)
+    load_asset.cache_clear()
+    second = load_asset(folder).sha256
+    assert second != first
+    change(**panels(PANEL))
+    load_asset.cache_clear()
+    assert load_asset(folder).sha256 not in (first, second)
 
 
 def test_two_masks_of_one_name_and_a_missing_root(copy, tmp_path: Path):
@@ -72,34 +139,80 @@ def test_two_masks_of_one_name_and_a_missing_root(copy, tmp_path: Path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": None}, 'key "kind" is missing'),
+        ({"kind": None}, 'key "kind" is missing; add it'),
+        ({"regions": None}, 'key "regions" is missing; add it'),
+        ({"licence": None}, 'key "licence" is missing; add it'),
         ({"colour": "red"}, 'unknown key "colour"; did you mean "colourways"'),
-        ({"format_version": 9}, "format_version must be 1"),
+        ({"format_version": 9}, "format_version must be 2"),
+        ({"format_version": 1}, "format_version must be 2"),
         ({"id": "other"}, "differs from the folder"),
-        ({"category": "nice"}, "category must be one of"),
+        ({"category": "nice"}, "category must be one of simple, complex, human-body, hybrid"),
+        ({"kind": ""}, "kind must be a text"),
+        ({"texture": 5}, "texture must be a text"),
+        ({"name": ["a"]}, "name must be a text"),
+        ({"regions": []}, "regions must be a list out of lower, eye, upper, top"),
+        ({"regions": "lower"}, "regions must be a list out of"),
+        ({"regions": ["lower", "chin"]}, 'regions: "chin" is none of lower, eye, upper, top'),
+        ({"styles": []}, "styles must be a list out of correct, under-nose"),
+        ({"styles": ["backwards"]}, 'styles: "backwards" is none of correct'),
+        ({"coverage": "full"}, "coverage must be high, medium or low"),
+        ({"shape": "square"}, "shape must be wide or round"),
         ({"colourways": {}}, "colourways is empty"),
-        ({"colourways": {"red": [300, 0, 0]}}, "three integers"),
-        ({"geometry": {}}, "geometry.panel is missing"),
-        ({"geometry": {"panel": {"top": [], "bottom": [], "uv": []}}}, "geometry.panel.gap is missing"),
-        (
-            {"geometry": {"panel": {"top": [[0.1, 0], [1, 1]], "bottom": [[0, 1], [1, 1]], "uv": [], "gap": 0}}},
-            "from x = 0",
-        ),
+        ({"colourways": ["white"]}, "colourways must map names"),
+        ({"colourways": {"red": [300, 0, 0]}}, 'colourway "red" must be three integers'),
+        ({"colourways": {"red": [30, 0]}}, 'colourway "red" must be three integers'),
+        ({"colourways": {"red": "rouge"}}, 'colourway "red" must be three integers 0 to 255, "skin" or "hair"'),
         ({"texture": "../../secret.png"}, "not a relative path inside"),
         ({"texture": "none.png"}, "not an 8-bit RGBA PNG"),
-        ({"texture": 5}, "texture must be a text"),
-        ({"colourways": ["white"]}, "colourways must map names"),
-        ({"geometry": []}, "geometry.panel is missing"),
-        ({"geometry": {"panel": PANEL | {"top": 5}}}, "geometry: TypeError"),
-        ({"geometry": {"panel": PANEL | {"top": [["a", "b"], [1, 2]]}}}, "geometry: ValueError"),
-        ({"geometry": {"panel": PANEL | {"uv": [0, 1]}}}, "geometry: ValueError"),
-        ({"geometry": {"panel": PANEL | {"uv": [0, 0, 1, 7]}}}, "uv outside 0 to 1"),
-        ({"geometry": {"panel": PANEL, "ribbons": [5]}}, "geometry: TypeError"),
-        ({"geometry": {"panel": PANEL, "ribbons": [{"points": [[0, 0, 0]], "uv": [0, 0, 1, 1]}]}}, "geometry: "),
-        ({"geometry": {"panel": PANEL, "tinted": "half"}}, "geometry: ValueError"),
     ],
 )
 def test_a_malformed_mask_is_refused_by_file_and_key(copy, values, message: str):
+    refused(copy, values, message)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"geometry": {}}, "geometry.panels is missing or empty"),
+        ({"geometry": []}, "geometry.panels is missing or empty"),
+        (panels(), "geometry.panels is missing or empty"),
+        ({"geometry": {"panels": PANEL}}, "geometry.panels is missing or empty"),
+        (panels(5), r"geometry.panels\[0\]: not a JSON object"),
+        (panels(PANEL, {"bottom": [[0, 0], [1, 1]], "uv": [0, 0, 1, 1]}), r"geometry.panels\[1\].top is missing"),
+        (panels({"top": PANEL["top"], "bottom": PANEL["bottom"]}), r"geometry.panels\[0\].uv is missing"),
+        (panels({"profile": LATHE["profile"], "uv": [0, 0, 1, 1]}), r"geometry.panels\[0\].angles is missing"),
+        (panels(PANEL | {"gpa": 1}), r'geometry.panels\[0\]: unknown key "gpa"; did you mean "gap"'),
+        (panels(LATHE | {"gap": 1}), r'geometry.panels\[0\]: unknown key "gap"'),
+        (panels(PANEL | {"top": [[0.1, 0], [1, 1]]}), r"panels\[0\].top must run from x = 0"),
+        (panels(PANEL | {"top": [[0, 0], [0, 1]]}), r"panels\[0\].top must run from x = 0"),
+        (panels(PANEL | {"bottom": [[0, 0]]}), r"panels\[0\].bottom must run from x = 0"),
+        (panels(PANEL | {"top": 5}), r"panels\[0\].top must be a list of \[x, y\]"),
+        (panels(PANEL | {"top": [["a", "b"], [1, 2]]}), r"panels\[0\].top must be a list of \[x, y\]"),
+        (panels(PANEL | {"top": [[0, "b"], [1, 2]]}), "geometry: ValueError"),
+        (panels(PANEL | {"uv": [0, 1]}), "geometry: ValueError"),
+        (panels(PANEL | {"uv": [0, 0, 1, 7]}), "uv outside 0 to 1"),
+        (panels(PANEL | {"uv": [-0.1, 0, 1, 1]}), "uv outside 0 to 1"),
+        (panels(PANEL | {"gap": "near"}), "geometry: "),
+        (panels(PANEL | {"gap": float("nan")}), "not finite|NaN"),
+        (panels(PANEL | {"flat": 1}), "geometry: TypeError"),
+        (panels(LATHE | {"angles": [90, -90]}), "angles must rise within -180 to 180"),
+        (panels(LATHE | {"angles": [-190, 0]}), "angles must rise within -180 to 180"),
+        (panels(LATHE | {"profile": [[0, 1, 1]]}), "geometry: "),
+        (panels(LATHE | {"profile": 7}), "geometry: "),
+        (panels(PANEL, ribbons=[5]), r"geometry.ribbons\[0\]: not a JSON object"),
+        (panels(PANEL, ribbons=[RIBBON, RIBBON | {"wide": 1}]), r'geometry.ribbons\[1\]: unknown key "wide"'),
+        (panels(PANEL, ribbons=[RIBBON | {"points": [[0, 0, 0]]}]), "a ribbon needs two points or more"),
+        (panels(PANEL, ribbons=[RIBBON | {"points": [[0, 0], [1, 1]]}]), "geometry: ValueError"),
+        (panels(PANEL, ribbons=[{"points": RIBBON["points"], "uv": [0, 0, 1, 1]}]), "geometry: KeyError: 'width'"),
+        (panels(PANEL, tinted=True), 'geometry: unknown key "tinted"'),
+    ],
+)
+def test_a_malformed_geometry_is_refused_by_file_and_key(copy, values, message: str):
+    refused(copy, values, message)
+
+
+def refused(copy, values, message: str) -> None:
+    """Loading the changed mask fails in one line that names it."""
     folder, change = copy
     change(**values)
     with pytest.raises(MaskbenchError, match=message) as caught:
@@ -107,20 +220,48 @@ def test_a_malformed_mask_is_refused_by_file_and_key(copy, values, message: str)
     assert "\n" not in str(caught.value) and "mine" in str(caught.value)
 
 
-def test_a_texture_without_alpha_is_refused(copy):
+@pytest.mark.parametrize("data", [[1], "text", None, 7])
+def test_what_is_no_object_is_refused(copy, data):
     folder, _ = copy
-    cv2.imwrite(str(folder / "texture.png"), np.zeros((9, 9, 3), np.uint8))
-    with pytest.raises(MaskbenchError, match="not an 8-bit RGBA PNG"):
+    (folder / "asset.json").write_text(json.dumps(data))
+    with pytest.raises(MaskbenchError, match="not a JSON object"):
         load_asset(folder)
 
 
-def test_the_drawing_tool_makes_the_shipped_masks_again(tmp_path: Path):
-    subprocess.run(
-        [sys.executable, str(REPOSITORY / "tools/masks/draw.py"), str(tmp_path)], check=True, capture_output=True
-    )
+@pytest.mark.parametrize(
+    "extra",
+    [
+        panels(LATHE, PANEL, ribbons=[RIBBON, RIBBON | {"mirror": False, "tinted": True}]),
+        panels(PANEL | {"top": [[-0.9, 0.2], [0.2, 0.1], [0.9, 0.6]], "flat": [-0.4, 0.2], "two_sided": True}),
+        panels(PANEL | {"cup": 0.1, "ridge": 0.1, "shelf": 0.1, "tuck": 0.1, "tinted": False}),
+        panels(LATHE | {"axis": 1.0, "two_sided": True, "tinted": False}),
+    ],
+)
+def test_every_documented_key_is_accepted(copy, extra):
+    folder, change = copy
+    change(**extra)
+    assert load_asset(folder).geometry == extra["geometry"]
+
+
+def test_textures_without_alpha_too_large_or_too_deep_are_refused(copy):
+    folder, _ = copy
+    for picture, message in (
+        (np.zeros((9, 9, 3), np.uint8), "not an 8-bit RGBA PNG"),
+        (np.zeros((9, 9, 4), np.uint16), "not an 8-bit RGBA PNG"),
+        (np.zeros((9, 9), np.uint8), "not an 8-bit RGBA PNG"),
+        (np.zeros((9, MAX_TEXTURE_SIDE + 1, 4), np.uint8), "larger than 2048 pixels; reduce it"),
+    ):
+        cv2.imwrite(str(folder / "texture.png"), picture)
+        with pytest.raises(MaskbenchError, match=message):
+            load_asset(folder)
+
+
+def test_the_drawing_tools_make_the_shipped_masks_again(tmp_path: Path):
+    for tool in TOOLS:
+        subprocess.run([sys.executable, str(tool), str(tmp_path)], check=True, capture_output=True)
     for name, folder in list_assets().items():
-        assert json.loads((tmp_path / name / "asset.json").read_text()) == json.loads(
-            (folder / "asset.json").read_text()
-        )
+        described = json.loads((folder / "asset.json").read_text())
+        assert re.search(r"tools/masks/\w+\.py", described["source"]), name
+        assert json.loads((tmp_path / name / "asset.json").read_text()) == described
         made, shipped = (cv2.imread(str(f / "texture.png"), cv2.IMREAD_UNCHANGED) for f in (tmp_path / name, folder))
         assert np.abs(made.astype(int) - shipped).max() <= 1, name

@@ -1,4 +1,4 @@
-"""Triangles to a map of texture coordinates: a vectorised rasteriser with painter's order."""
+"""The tests' fast oracle of who owns which pixel: a vectorised rasteriser in NumPy with painter's order."""
 
 from __future__ import annotations
 
