@@ -12,6 +12,7 @@ _PUBLIC = {
     "EvaluationOptions": "maskbench.evaluation",
     "MaskbenchError": "maskbench.errors",
     "SynthesisConfig": "maskbench.masking.synthesis",
+    "RandomMask": "maskbench.masking.transform",
     "apply_mask": "maskbench.masking.apply",
     "evaluate": "maskbench.evaluation",
     "load_protocol": "maskbench.protocols",
@@ -21,6 +22,7 @@ _PUBLIC = {
     "make_lfw": "maskbench.protocols",
     "make_leaderboard": "maskbench.leaderboard",
     "plot_results": "maskbench.report.plots",
+    "render_torch": "maskbench.masking.render_torch",
     "synthesize": "maskbench.masking.engine",
 }
 __all__ = ["__version__", *_PUBLIC]

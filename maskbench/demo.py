@@ -13,6 +13,7 @@ from maskbench.files import cache_root, data_root
 from maskbench.leaderboard import make_leaderboard, render_text, write_csv
 from maskbench.masking.engine import synthesize
 from maskbench.masking.preview import before_after
+from maskbench.masking.recipes import load_recipe
 from maskbench.masking.synthesis import SynthesisConfig
 from maskbench.parallel import default_workers
 from maskbench.protocols import load_protocol, make_folders, make_lfw, masked_paths, write_protocol
@@ -87,7 +88,7 @@ def run_demo(
     summary = synthesize(
         folder,
         masked,
-        SynthesisConfig(seed=seed),
+        SynthesisConfig(recipe=load_recipe(protocol.masking["recipe"], protocol.masking["version"]), seed=seed),
         workers,
         resume=True,
         cache=cache_root(),

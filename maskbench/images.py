@@ -85,7 +85,8 @@ def read_image(path: Path) -> np.ndarray:
 
 def is_grey(image: np.ndarray) -> bool:
     """Whether the three channels of an (H, W, 3) image are equal everywhere."""
-    return np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 0], image[..., 2])
+    first = cv2.extractChannel(image, 0)
+    return all(cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
 
 
 def looks_grey(image: np.ndarray) -> bool:
@@ -111,7 +112,7 @@ def encode(image: np.ndarray, suffix: str) -> bytes:
         )
     if image.ndim == 3:
         grey = suffix != ".webp" and is_grey(image)
-        image = image[..., 0] if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        image = cv2.extractChannel(image, 0) if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     if suffix == ".pgm" and image.ndim == 3:
         raise ImageError("cannot write colour to .pgm; use .png")
     options = {
@@ -127,7 +128,7 @@ def encode(image: np.ndarray, suffix: str) -> bytes:
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     """Encode (H, W, 3) uint8 RGB as JPEG of an IJG quality of 1 to 100; greyscale is stored as such."""
-    pixels = image[..., 0] if is_grey(image) else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    pixels = cv2.extractChannel(image, 0) if is_grey(image) else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
@@ -135,15 +136,16 @@ def jpeg_quality(data: bytes) -> int:
     """The IJG quality, 1 to 100, of a JPEG file by its luminance table; 0 for other files.
 
     Source: the scaling of the example tables (ITU-T T.81, annex K) in the Independent JPEG Group's library, inverted
-    for the table's sum.
+    for the table's sum. Below 20, where the tables clip at 255, it reads up to 8 too high.
     """
     if data[:2] != b"\xff\xd8":
         return 0
     offset = 2
     while offset + 4 <= len(data) and data[offset] == 0xFF and data[offset + 1] != 0xDA:
         (length,) = struct.unpack(">H", data[offset + 2 : offset + 4])
-        if data[offset + 1] == 0xDB and length >= 67 and data[offset + 4] == 0:  # 8-bit values, table 0
-            percent = 100.0 * sum(data[offset + 5 : offset + 69]) / LUMINANCE_TABLE_SUM
+        table = data[offset + 5 : offset + 69]
+        if data[offset + 1] == 0xDB and length >= 67 and len(table) == 64 and data[offset + 4] == 0:
+            percent = 100.0 * sum(table) / LUMINANCE_TABLE_SUM
             quality = (200.0 - percent) / 2 if percent <= 100 else 5000.0 / percent
             return int(min(max(round(quality), 1), 100))
         offset += 2 + length
@@ -218,7 +220,7 @@ def _pgm_size(data: bytes) -> tuple[int, int]:
 def _truncated(data: bytes) -> bool:
     """Whether the end that the format promises is missing. Entropy-coded JPEG data cannot contain FF D9."""
     if data[:2] == b"\xff\xd8":
-        return data.find(b"\xff\xd9", _jpeg_walk(data)[1]) < 0
+        return data.rfind(b"\xff\xd9", _jpeg_walk(data)[1]) < 0  # backwards: it is near the end
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data[-64:] and b"IEND" not in data
     if data[:4] == b"RIFF":

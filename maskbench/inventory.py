@@ -124,7 +124,9 @@ def take_inventory(
 
 def _refuse_unmasked(protocol: Protocol, items: list[Item], masked_dir: Path | None) -> None:
     """A masked set that is byte for byte the unmasked one is a wrong path, and its figures would look wonderful."""
-    masked = [item for item in items if item.condition == "masked" and item.path]
+    # Samples that are compared masked only, as people with real masks are, are described by their masked picture.
+    bare = {item.sample_id for item in items if item.condition == "unmasked"}
+    masked = [item for item in items if item.condition == "masked" and item.path and item.sample_id in bare]
     if masked and all(item.sha256 == protocol.samples[item.sample_id].sha256 for item in masked):
         raise ProtocolError(f"{masked_dir}: holds the unmasked pictures themselves; give the folder of masked ones")
 

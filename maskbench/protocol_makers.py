@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from maskbench import files
 from maskbench.datasets import lfw
 from maskbench.datasets.folder import walk
 from maskbench.digest import file_sha256, generator
@@ -85,12 +84,8 @@ def _lfw_comparison(pair: lfw.LfwPair) -> Comparison:
 
 
 def _find_lfw_pairs(faces: Path) -> Path:
-    data = files.data_root()
-    candidates = [faces / "pairs.txt", faces.parent / "pairs.txt"]
-    candidates += [data / "protocols" / "lfw_pairs.txt"] if data else []
-    for path in candidates:
-        if path.is_file():
-            return path
+    if path := lfw.find_pairs(faces):
+        return path
     raise MaskbenchError(f"{faces}: no pairs.txt in it or beside it, and MASKBENCH_DATA holds no "
                          "protocols/lfw_pairs.txt; give LFW's pair list")
 

@@ -85,7 +85,8 @@ class Placement:
         control_points: (K, 3) float32, the face points that the mask hangs on, rounded to 0.01 pixels.
         colour: name of the colourway, or "#rrggbb".
         coverage: share of the face oval that the mask covers, 0 to 1; NaN until rendered.
-        parameters: the sampled jitter, and "jpeg", the compression quality of the picture's file (0: none known).
+        parameters: the sampled jitter; "jpeg", the compression quality of the picture's file (0: none known); "entry",
+            the recipe's; "face", its number in the picture.
         seed: the seed of the run.
         style: how it is worn: "correct", "under-nose", "under-chin" or "mouth-only".
         size: of the mask relative to its drawing, in steps of 0.01.
@@ -94,7 +95,7 @@ class Placement:
     asset_id: str
     control_points: np.ndarray
     colour: str
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, float | str]
     seed: int
     coverage: float = float("nan")
     style: str = "correct"
@@ -115,7 +116,7 @@ class ManifestRow:
     landmarks: str  # the detector that found the face
     faces: int
     covered_fraction: float  # of the first face's oval
-    crop_fraction: float  # of the picture, over all masks
+    crop_fraction: float  # of the picture, over all masks of the first face
     seed: int
     placement: str  # JSON array of placements, one per masked face
 

@@ -10,7 +10,17 @@ import pytest
 
 from maskbench import images
 from maskbench.errors import ImageError
-from maskbench.images import declared_size, decode, encode, is_grey, looks_grey, read_image, write_image
+from maskbench.images import (
+    declared_size,
+    decode,
+    encode,
+    encode_jpeg,
+    is_grey,
+    jpeg_quality,
+    looks_grey,
+    read_image,
+    write_image,
+)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -120,3 +130,62 @@ def test_files_missing_empty_and_too_large(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(images, "MAX_FILE_BYTES", 1000)
     with pytest.raises(ImageError, match="exceeds the limit"):
         read_image(tmp_path / "big.png")
+
+
+# Figure K.1 of ITU-T T.81, the example table for luminance.
+ANNEX_K = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+
+
+def test_the_sum_of_the_example_table():
+    assert sum(ANNEX_K) == images.LUMINANCE_TABLE_SUM
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_quality_of_a_jpeg_file_is_known(grey: bool, make_crop):
+    picture = np.repeat(make_crop(1)[..., :1], 3, -1) if grey else make_crop(1)
+    found = [jpeg_quality(encode_jpeg(picture, quality)) for quality in range(1, 101)]
+    assert np.abs(np.array(found) - np.arange(1, 101))[18:].max() <= 1
+    # Coarser tables are cut off at 255, so that their sum says too little.
+    assert found == sorted(found) and max(found[:18]) < 22
+
+
+def test_quality_survives_thumbnails_sixteen_bit_tables_and_strange_files(make_crop):
+    plain = encode_jpeg(make_crop(1), 40)
+    thumbnail = encode_jpeg(make_crop(2, 16), 90)
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    assert jpeg_quality(plain[:2] + segment + plain[2:]) == jpeg_quality(plain) == 40
+    table = b"\xff\xdb" + struct.pack(">HB", 131, 16) + struct.pack(">64H", *([300] * 64))
+    assert jpeg_quality(plain[:2] + table + plain[2:]) == 40, "tables of 16 bits are passed over"
+    worst = b"\xff\xd8\xff\xdb" + struct.pack(">HB", 67, 0) + bytes([255] * 64) + b"\xff\xd9"
+    assert jpeg_quality(worst) == 11
+    best = b"\xff\xd8\xff\xdb" + struct.pack(">HB", 67, 0) + bytes([1] * 64) + b"\xff\xd9"
+    assert jpeg_quality(best) in (99, 100)
+
+
+def test_files_without_a_table_have_no_quality(make_crop):
+    jpeg = encode_jpeg(make_crop(1), 60)
+    for data in (b"", b"\xff\xd8", b"\xff\xd8\xff", jpeg[:20], jpeg[2:], b"\xff\xd8\xff\xd9", b"GIF89a" + b"\0" * 90):
+        assert jpeg_quality(data) == 0
+    for suffix in (".png", ".webp", ".bmp"):
+        assert jpeg_quality(encode(make_crop(1), suffix)) == 0
+    assert jpeg_quality(encode(make_crop(1), ".jpg")) == images.JPEG_QUALITY
+
+
+def test_any_cut_of_a_jpeg_is_read_without_complaint(make_crop):
+    jpeg = encode_jpeg(make_crop(1), 60)
+    assert {jpeg_quality(jpeg[:length]) for length in range(200)} == {0, 60}
+
+
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_jpeg_of_a_given_quality(quality: int, make_crop):
+    picture = make_crop(3)
+    data = encode_jpeg(picture, quality)
+    expected = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    assert data == expected
+    grey = np.repeat(picture[..., :1], 3, -1)
+    stored = cv2.imdecode(np.frombuffer(encode_jpeg(grey, quality), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert stored.ndim == 2 and is_grey(decode(encode_jpeg(grey, quality)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from maskbench.dispatch import CHUNK
 from maskbench.errors import MaskbenchError
-from maskbench.parallel import CHUNK, default_workers, map_items
+from maskbench.parallel import default_workers, forkable, map_items
 
 
 def setup_double(offset: int):
@@ -90,6 +92,56 @@ def test_workers_that_cannot_start_blame_no_item_either(tmp_path: Path):
 def test_an_exception_ends_the_iteration(workers: int):
     with pytest.raises(ValueError, match="seventy-seven"):
         list(map_items(setup_double, (0,), [1, 77, 2], workers))
+
+
+@forkable
+def setup_counted(folder: str):
+    """Notes each call; answers with the process that made the function and the one that runs it."""
+    maker = os.getpid()
+    (Path(folder) / f"{maker}.{time.monotonic_ns()}").touch()
+
+    def work(value: int) -> tuple[int, int]:
+        if value == 13 and len(list(Path(folder).iterdir())) == 1:
+            (Path(folder) / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        return maker, os.getpid()
+
+    return work
+
+
+def test_a_forkable_setup_is_called_once_for_all_workers_and_their_successors(tmp_path: Path):
+    answers = dict(map_items(setup_counted, (str(tmp_path),), list(range(40)), 3))
+    makers, runners = zip(*answers.values(), strict=True)
+    assert len(set(makers)) == 1 and set(makers).isdisjoint(runners) and 3 <= len(set(runners)) <= 4
+    assert len([path for path in tmp_path.iterdir() if path.name != "killed"]) == 1 and len(answers) == 40
+
+
+@forkable
+def setup_fails_forkable(message: str):
+    raise LookupError(message)
+
+
+def test_an_error_of_a_forkable_setup_is_raised_too():
+    with pytest.raises(LookupError, match="nothing there"):
+        list(map_items(setup_fails_forkable, ("nothing there",), list(range(40)), 2))
+
+
+@forkable
+def setup_dies():
+    os._exit(3)
+
+
+def test_a_setup_that_dies_blames_no_item():
+    with pytest.raises(MaskbenchError, match="worker processes cannot start"):
+        list(map_items(setup_dies, (), list(range(40)), 2))
+
+
+def test_no_process_is_left(tmp_path: Path):
+    before = multiprocessing.active_children()
+    answers = dict(map_items(setup_counted, (str(tmp_path),), list(range(20)), 2))
+    assert multiprocessing.active_children() == before
+    assert not any(Path(f"/proc/{pid}").exists() for pair in answers.values() for pid in pair)
 
 
 def setup_unsendable():

@@ -17,12 +17,13 @@ Examples:
   maskbench synthesize faces/ masked/ --recipe deocclusion      a paper's mixture, or your own file
   maskbench synthesize faces/ masked/ --coverage high --shape wide --colour black
   maskbench synthesize faces/ masked/ --mask surgical --style under-nose,mouth-only
+  maskbench synthesize "shards/train-{000..012}.tar" masked/ --out-shards
   maskbench synthesize faces/ masked/ --resume          after an interruption
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("faces", type=click.Path(path_type=Path))
+@click.argument("faces")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--recipe", help="What is drawn, and how often: a recipe's name or a YAML file.  [default: worn]")
 @click.option("--mask", help="Instead of a recipe: ids separated by commas, or all; drawn evenly.")
@@ -56,14 +57,22 @@ Examples:
     "--protocol", "protocol_name",
     help="Only the pictures that this protocol wants masked, by its recipe and seed unless others are given.",
 )  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="Processes of this machine, or a Ray cluster; the same bytes from both.",
+)  # fmt: skip
+@click.option("--address", help="Of a running Ray cluster that sees the same folders; without it one is started here.")
+@click.option("--out-shards", is_flag=True, help="From tar shards (WebDataset): write shards again, not files.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor write the landmark cache.")
 def synthesize(
-    faces: Path, out: Path, recipe: str | None, mask: str | None, coverage: tuple[str, ...], shape: tuple[str, ...],
+    faces: str, out: Path, recipe: str | None, mask: str | None, coverage: tuple[str, ...], shape: tuple[str, ...],
     colour: tuple[str, ...], style: tuple[str, ...], fraction: float | None, masks_dir: tuple[Path, ...],
     seed: int | None, workers: int, resume: bool, save_alpha: bool, landmarks: str, policy: str,
-    protocol_name: str | None, no_cache: bool,
+    protocol_name: str | None, engine: str, address: str | None, out_shards: bool, no_cache: bool,
 ) -> None:  # fmt: skip
     """Paste masks on every face picture below FACES; write the same paths below OUT, and OUT/manifest.csv.
+
+    FACES may also be WebDataset shards: a tar file, a folder of them, or "train-{000..012}.tar".
 
     Every input has one row in the manifest: masked, failed or skipped, with the reason. Options that take several
     values take them separated by commas, or are given several times; docs/recipes.md describes recipes.
@@ -73,7 +82,6 @@ def synthesize(
     from maskbench.masking.engine import synthesize as run
     from maskbench.masking.recipes import load_recipe, resolve_recipe
     from maskbench.masking.synthesis import SynthesisConfig
-    from maskbench.parallel import default_workers
     from maskbench.protocols import load_protocol, masked_paths
 
     protocol = load_protocol(protocol_name) if protocol_name else None
@@ -89,7 +97,7 @@ def synthesize(
     )  # fmt: skip
     cache = None if no_cache else cache_root()
     try:
-        summary = run(faces, out, config, workers or default_workers(), resume, cache, only)
+        summary = run(faces, out, config, workers, resume, cache, only, engine, address, out_shards)
     except KeyboardInterrupt:
         click.echo(
             f"interrupted; finished files are kept: run the same command with --resume to continue in {out}", err=True

@@ -85,14 +85,14 @@ def synthesize(
     outputs_of = _outputs(inputs, faces_dir, out_shards)
     _separate(inputs, faces_dir, out_dir)
     files = _listed(inputs, faces_dir, only, config.save_alpha)
-    with _locked(out_dir):
+    with locked(out_dir):
         _prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
         outputs, tally = outputs_of(str(out_dir), config.save_alpha), _Tally()
         with closing(outputs), closing(Journal(out_dir)) as journal:
             kept = _kept(journal, inputs, files, outputs)
             todo = [file for file in files if file.is_image and file.path not in kept]
             outputs.begin(todo, journal)
-            arguments = (inputs, outputs.writer, config, cache, engine != "local" or workers > 1)
+            arguments = (inputs, outputs.writer, config.fixed(), cache, engine != "local" or workers > 1)
             answers = track(spread(make_worker, arguments, todo, workers), len(kept) + len(todo), "masking", len(kept))
             for file, answer in answers:
                 _note(answer or _crashed(file, config.seed), file, journal, out_dir, tally)
@@ -170,7 +170,7 @@ def _clear_of_alphas(file: InputFile) -> InputFile:
 
 
 @contextmanager
-def _locked(out_dir: Path) -> Iterator[None]:
+def locked(out_dir: Path) -> Iterator[None]:
     """Make the output folder, and keep a second run out of it while this one works."""
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -256,7 +256,7 @@ def _note(answer: Answer, file: InputFile, journal: Journal, out_dir: Path, tall
     if not answer.fault:
         return
     try:
-        with open(out_dir / FAULTS, "a", encoding="utf-8") as stream:
+        with open(out_dir / FAULTS, "a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(f"{file.path!r}\n{answer.fault}\n")
     except OSError as error:
         raise MaskbenchError(

@@ -77,8 +77,9 @@ def mask_faces(
         placements[:0] = own
         alpha = np.maximum(alpha, worn)
     # The loop ends with the first face.
-    crop = round(float(worn.sum(dtype=np.int64)) / 255.0 / worn.size, 4)
-    return MaskedFaces(masked, alpha, placements, covered_fraction(worn, faces[0].points), crop)
+    crop = round(cv2.sumElems(worn)[0] / 255.0 / worn.size, 4)
+    covered = own[0].coverage if len(own) == 1 else covered_fraction(worn, faces[0].points)
+    return MaskedFaces(masked, alpha, placements, covered, crop)
 
 
 def dress(
@@ -106,7 +107,13 @@ def dress(
 
 def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:
     """Sum of alpha (0..1) inside the mesh's face oval over the oval's area within the picture; NaN outside of it."""
-    oval = np.zeros(alpha.shape, np.uint8)
-    cv2.fillPoly(oval, [np.rint(points[list(FACE_OVAL), :2]).astype(np.int32)], 1)
-    area = int(oval.sum())
-    return round(float(alpha[oval > 0].sum() / 255.0 / area), 4) if area else math.nan
+    outline = np.rint(points[list(FACE_OVAL), :2]).astype(np.int32)
+    x0, y0 = np.maximum(outline.min(0), 0).tolist()
+    x1, y1 = np.minimum(outline.max(0) + 1, alpha.shape[::-1]).tolist()
+    if x0 >= x1 or y0 >= y1:
+        return math.nan
+    oval = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    cv2.fillPoly(oval, [outline], 255, offset=(-x0, -y0))
+    area = cv2.countNonZero(oval)
+    inside = cv2.sumElems(cv2.bitwise_and(oval, alpha[y0:y1, x0:x1]))[0]
+    return round(inside / 255.0 / area, 4) if area else math.nan

@@ -22,7 +22,7 @@ TOWARD_CAMERA = -1.0  # z grows away from the camera
 HEAD_AXIS_DEPTH = 1.2  # the head's axis is vertical, well behind the face
 LATHE_AXIS_DEPTH = 1.1  # of what goes round the head, unless the asset says otherwise
 SEWN = 0.12  # a strap that begins this near to a panel, as seen from the front, is fixed to it
-HEM = 2  # rows and columns that a strap is sewn in from a panel's edge
+HEM, RIM = 4, 1  # rows and columns that a strap is sewn in from the edge of cloth, or hinged in from that of a frame
 PROBE = 0.1  # how far outside a strap its facing is probed
 
 
@@ -92,8 +92,9 @@ def build_surface(geometry: Mapping[str, Any]) -> Surface:
         for side in ((1.0, -1.0) if ribbon.get("mirror", True) else (1.0,))
     ]  # fmt: skip
     nodes = np.concatenate([patch.points for patch in panels])
-    inner = np.concatenate([_inner(patch.points) for patch in panels])
-    straps = [_strap(ribbon, side, nodes, inner) for ribbon, side in ribbons]
+    hems = [RIM if "flat" in panel else HEM for panel in geometry["panels"]]
+    sewn = list(zip((patch.points for patch in panels), hems, strict=True))
+    straps = [_strap(ribbon, side, sewn) for ribbon, side in ribbons]
     straps.sort(key=lambda strap: strap.patch.tinted)
     patches = [*panels, *(strap.patch for strap in straps)]
     starts = np.cumsum([0, *(len(patch.points) for patch in patches)])
@@ -132,8 +133,9 @@ def _panel(panel: Mapping[str, Any], hull: np.ndarray) -> _Patch:
     normals = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1))
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals /= np.maximum(length, 1e-9)
-    for end, beside in ((0, 1), (-1, -2)):  # where the edges meet in a point, it has no area
-        normals[:, end] = np.where(length[:, end] < 1e-9, normals[:, beside], normals[:, end])
+    for turned, size in ((normals, length), (normals.swapaxes(0, 1), length.swapaxes(0, 1))):
+        for end, beside in ((0, 1), (-1, -2)):  # where edges meet in a point, or a ring is a pole, there is no area
+            turned[end] = np.where(size[end] < 1e-9, turned[beside], turned[end])
     u0, v0, u1, v1 = panel["uv"]
     u = u0 + (u1 - u0) * _arc_length(grid[rows // 2])
     v = v0 + (v1 - v0) * np.linspace(0.0, 1.0, rows)[:, None]
@@ -258,9 +260,21 @@ def taut_depth(x: np.ndarray, y: np.ndarray, planes: np.ndarray | None = None) -
     return peak[..., 0] + softness * np.log(np.exp((depth - peak) / softness).sum(-1)) - softness
 
 
-def _inner(nodes: np.ndarray) -> np.ndarray:
-    """The nodes of a panel that are ``HEM`` rows and columns away from its edges."""
-    return nodes.reshape(ROWS, COLUMNS, 3)[HEM:-HEM, HEM:-HEM].reshape(-1, 3)
+def _sewn(points: np.ndarray, panels: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
+    """A strap's points (n, 3), its beginning fixed to the nearest panel if that is near as seen from the front.
+
+    Args:
+        panels: the nodes (G, 3) of each, and how many rows and columns from its edges the strap's end is hidden.
+    """
+    nodes, hem = min(panels, key=lambda panel: float(np.linalg.norm(panel[0] - points[0], axis=1).min()))
+    apart = np.hypot(*(nodes[:, :2] - points[0, :2]).T)
+    if apart.min() >= SEWN:
+        return points
+    first = np.array([*points[0, :2], nodes[apart < apart.min() + 0.02, 2].min()])
+    inner = nodes.reshape(ROWS, COLUMNS, 3)[hem:-hem, hem:-hem].reshape(-1, 3)
+    within = inner[np.linalg.norm(inner - first, axis=1).argmin()]
+    hidden = [within] if np.linalg.norm(within - first) > 1e-3 else []
+    return np.array([*hidden, first, *points[1:]])
 
 
 class _Strap(NamedTuple):
@@ -272,22 +286,14 @@ class _Strap(NamedTuple):
     width: float
 
 
-def _strap(ribbon: Mapping[str, Any], side: float, nodes: np.ndarray, inner: np.ndarray) -> _Strap:
-    """One strap; ``side`` -1 mirrors it. Where it begins near a panel it is sewn to it.
-
-    Args:
-        nodes: (G, 3) of all panels; inner: those of them that are not near a panel's edge.
-    """
+def _strap(ribbon: Mapping[str, Any], side: float, panels: Sequence[tuple[np.ndarray, int]]) -> _Strap:
+    """One strap; ``side`` -1 mirrors it. Where it begins near one of the ``panels`` it is sewn to it."""
     from scipy.interpolate import PchipInterpolator
 
     points = np.asarray(ribbon["points"], np.float64) * [side, 1, 1]
     if len(points) < 2:
         raise ValueError("a ribbon needs two points or more")
-    apart = np.hypot(*(nodes[:, :2] - points[0, :2]).T)
-    if apart.min() < SEWN:
-        points[0, 2] = nodes[apart < apart.min() + 0.02, 2].min()
-        within = inner[np.linalg.norm(inner - points[0], axis=1).argmin()]
-        points = np.concatenate([[within], points])  # its end lies under the panel
+    points = _sewn(points, panels)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     centre = PchipInterpolator(length / length[-1], points, axis=0)(np.linspace(0, 1, STRAP_STEPS))
     outward = (centre - [0.0, 0.0, HEAD_AXIS_DEPTH]) * [1, 0, 1]

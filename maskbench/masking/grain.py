@@ -53,7 +53,7 @@ def estimate_grain(region: np.ndarray) -> Grain:
 def _edge_blur(luma: np.ndarray, noise: float, reach: int) -> float:
     """Blur in units of ``reach`` pixels, from differences over ``reach`` and twice that."""
     step = 1 + max(luma.shape) // SAMPLED
-    one, two, count = _edge_energy(np.zeros(256, np.int64), luma, reach, step, STRONGEST, LEAST_EDGE)
+    one, two, count = _edge_energy(np.zeros(256, np.int64), luma, reach, step, STRONGEST, max(LEAST_EDGE, 6 * noise))
     if count < 12:
         return 0.0
     variance = 2 * noise**2

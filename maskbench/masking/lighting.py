@@ -23,6 +23,7 @@ SKIN = (
 LUMA = np.array([0.299, 0.587, 0.114])
 USUAL_SKIN = 0.56  # median luma of skin in a well exposed photograph, 0..1
 USUAL_HIGHLIGHT = 0.88
+EXPOSURE_SHARE = 0.65
 USUAL_SKIN_COLOUR = np.array([1.28, 0.95, 0.80])  # relative to its luma
 DARKEST, BRIGHTEST = 0.45, 1.35
 BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 300, 293, 334, 296, 336, 276, 283, 282, 295)
@@ -82,10 +83,10 @@ def estimate_light(image: np.ndarray, control: np.ndarray) -> Light:
     low, high = ordered[int(0.12 * len(ordered))], ordered[int(0.88 * len(ordered))]
     luma = np.where(inside, np.clip(luma, low, high), luma[inside].mean())
     mean = max(float(luma.mean()), 1e-3)
-    # Half of the way from the highlights of the surroundings (the exposure), half from the skin: skin alone would make
-    # white cloth grey on dark skin, the exposure alone would make it glow on faces in the shade.
+    # More from the highlights of the surroundings (the exposure) than from the skin: skin alone would make white cloth
+    # grey on dark skin, the exposure alone would make it glow on faces in the shade.
     exposure = np.clip(_highlight(image, spots) / USUAL_HIGHLIGHT, 0.3, 1.08)
-    gain = float(np.sqrt(exposure * np.clip(mean / USUAL_SKIN, 0.25, 1.15)))
+    gain = float(exposure**EXPOSURE_SHARE * np.clip(mean / USUAL_SKIN, 0.25, 1.15) ** (1 - EXPOSURE_SHARE))
     colour = np.ones(3)
     if np.ptp(colours[inside].mean(0)) > 1e-3:
         tint = colours[inside].mean(0) / mean / USUAL_SKIN_COLOUR
@@ -173,7 +174,7 @@ def _brow_binding() -> np.ndarray:
 def face_colour(image: np.ndarray, control: np.ndarray, of: str) -> np.ndarray:
     """The colour of the face's own "skin" or "hair" as it appears in the picture: (3,) float64, 0..1.
 
-    Hair is judged by the darker half of the brows, which are in sight more often than the hair of the head. What lies
+    Hair is judged by the darkest quarter of the brows, which are in sight more often than the hair of the head. What lies
     outside the picture counts by the pixels at its border.
     """
     if of == "skin":
@@ -182,4 +183,4 @@ def face_colour(image: np.ndarray, control: np.ndarray, of: str) -> np.ndarray:
         return ordered[len(ordered) // 4 : -len(ordered) // 8].mean(0)
     colours, _ = _sample(image, _brow_binding() @ control)
     ordered = colours[np.argsort(colours @ LUMA, kind="stable")]
-    return ordered[: len(ordered) // 2].mean(0)
+    return ordered[: len(ordered) // 4].mean(0)

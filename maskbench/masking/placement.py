@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,13 +63,14 @@ def still(points: np.ndarray, asset: MaskAsset, colour: str, style: str = "corre
 
 def _move(control: np.ndarray, parameters: Mapping[str, Any]) -> np.ndarray:
     """Shift, scale and roll the control points rigidly in the face's own frame."""
-    across, down, away = face_axes(control)
-    centre, scale = control.mean(0), scale_of(control)
-    angle = np.deg2rad(parameters["roll"])
-    local = (control - centre) @ np.stack([across, down, away], 1)
-    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    local = parameters["scale"] * local @ turn + scale * np.array([parameters["across"], parameters["down"], 0])
-    return local @ np.stack([across, down, away]) + centre
+    axes = np.array(face_axes(control))
+    centre, scale = control.sum(0) / len(control), scale_of(control)
+    angle = math.radians(parameters["roll"])
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turn = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
+    local = parameters["scale"] * ((control - centre) @ axes.T) @ turn
+    local += scale * np.array([parameters["across"], parameters["down"], 0])
+    return local @ axes + centre
 
 
 def to_json(placements: list[Placement]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maskbench.masking.geometry import PROBE, STRAP_STEPS, Surface
+from maskbench.masking.kernels import compiled
 from maskbench.masking.space import scale_of
 
 LEAST_STRAP_PIXELS = 2.8  # a strap drawn thinner would break into dashes; its opacity shrinks instead
@@ -18,22 +19,34 @@ def pose(surface: Surface, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         The vertices (V, 3) in pixels, and their opacity (V,): 1 on the panel, on straps what their facing and the
         width that they are drawn with leave of it.
     """
-    panel = surface.binding @ control
-    if not len(surface.strap_width):
-        return panel, np.ones(len(panel))
-    scale = scale_of(control)
-    centre = (surface.strap_binding @ control).reshape(-1, STRAP_STEPS, 3)
-    probe = (surface.strap_probe @ control).reshape(-1, STRAP_STEPS, 3)
-    facing = (centre[..., 2] - probe[..., 2]) / (PROBE * scale)  # cosine to the viewer
-    # Central differences: the two nearest steps, one at the ends.
-    x, y = centre[..., 0], centre[..., 1]
-    before, after = np.maximum(np.arange(STRAP_STEPS) - 1, 0), np.minimum(np.arange(STRAP_STEPS) + 1, STRAP_STEPS - 1)
-    dx, dy = x[:, after] - x[:, before], y[:, after] - y[:, before]
-    wanted = surface.strap_width * scale
-    drawn = np.maximum(wanted, LEAST_STRAP_PIXELS)
-    half = (drawn / 2)[:, None] / np.maximum(np.hypot(dx, dy), 1e-9)
-    shift = np.stack([-dy * half, dx * half, np.zeros_like(dx)], -1)
-    sides = np.stack([centre - shift, centre + shift], 1)
-    opacity = np.clip((facing - OUT_OF_SIGHT) / (IN_SIGHT - OUT_OF_SIGHT), 0, 1) * (wanted / drawn)[:, None]
-    both = np.repeat(opacity[:, None], 2, 1)
-    return np.concatenate([panel, sides.reshape(-1, 3)]), np.concatenate([np.ones(len(panel)), both.ravel()])
+    panels = len(surface.nodes)
+    straps = len(surface.strap_width)
+    points, opacity = np.empty((panels + 2 * STRAP_STEPS * straps, 3)), np.ones(panels + 2 * STRAP_STEPS * straps)
+    np.matmul(surface.binding, control, out=points[:panels])
+    if straps:
+        centre, probe = surface.strap_binding @ control, surface.strap_probe @ control
+        _sew(points[panels:], opacity[panels:], centre, probe, surface.strap_width, scale_of(control))
+    return points, opacity
+
+
+@compiled
+def _sew(sides, opacity, centre, probe, width, scale):  # noqa: ANN001 - numba infers the types
+    """Write both sides of each strap (R * 2 * n, 3), and their opacity, from its centre line and the points outside of
+    it, each (R * n, 3), in pixels."""
+    steps = STRAP_STEPS
+    for strap in range(width.shape[0]):
+        wanted = width[strap] * scale
+        drawn = max(wanted, LEAST_STRAP_PIXELS)
+        first, last = strap * steps, strap * steps + steps - 1
+        for k in range(first, last + 1):
+            facing = (centre[k, 2] - probe[k, 2]) / (PROBE * scale)  # cosine to the viewer
+            seen = min(max((facing - OUT_OF_SIGHT) / (IN_SIGHT - OUT_OF_SIGHT), 0.0), 1.0) * (wanted / drawn)
+            # Central differences: the two nearest steps, one at the ends.
+            before, after = max(k - 1, first), min(k + 1, last)
+            dx, dy = centre[after, 0] - centre[before, 0], centre[after, 1] - centre[before, 1]
+            half = (drawn / 2) / max(np.hypot(dx, dy), 1e-9)
+            left, right = k + first, k + first + steps  # the sides of strap r begin at 2 r n and (2 r + 1) n
+            sides[left, 0], sides[right, 0] = centre[k, 0] + dy * half, centre[k, 0] - dy * half
+            sides[left, 1], sides[right, 1] = centre[k, 1] - dx * half, centre[k, 1] + dx * half
+            sides[left, 2] = sides[right, 2] = centre[k, 2]
+            opacity[left] = opacity[right] = seen if k < last else 0.0  # wherever a strap ends, it fades away

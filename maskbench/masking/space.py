@@ -45,14 +45,19 @@ def operator(nodes: np.ndarray) -> np.ndarray:
     Args:
         nodes: (G, 3) points in the canonical frame. Each row of A sums to one.
     """
+    return np.hstack([_distances(nodes, control_canonical()), _affine(nodes)]) @ _inverse()
+
+
+@lru_cache(maxsize=1)
+def _inverse() -> np.ndarray:
+    """The columns of the spline's inverse system matrix that belong to the control points: (K + 4, K)."""
     centres = control_canonical()
     count = len(centres)
     system = np.zeros((count + 4, count + 4))
     system[:count, :count] = _distances(centres, centres) - SMOOTHING * np.eye(count)
     system[:count, count:] = _affine(centres)
     system[count:, :count] = _affine(centres).T
-    right = np.hstack([_distances(nodes, centres), _affine(nodes)])
-    return np.linalg.solve(system, right.T).T[:, :count]
+    return np.linalg.inv(system)[:, :count]
 
 
 def scale_of(control: np.ndarray) -> float:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 
 from maskbench.datasets.folder import InputFile
 from maskbench.datasets.inputs import FolderInputs, ShardInputs
 from maskbench.digest import bytes_sha256, config_sha256
 from maskbench.errors import ImageError, MaskbenchError, NameRefusedError
 from maskbench.images import decode, encode, jpeg_quality
+from maskbench.landmarks.aligned import CROP_SIZE, AlignedLandmarker
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.manifest import row_to_json
 from maskbench.masking.faces import MaskedFaces, choose_faces, mask_faces, no_face
@@ -24,6 +26,7 @@ from maskbench.masking.outputs import Writer
 from maskbench.masking.placement import to_json
 from maskbench.masking.recipes import Recipe, resolve_recipe
 from maskbench.masking.wardrobe import Wardrobe
+from maskbench.parallel import forkable
 from maskbench.types import Landmarks, ManifestRow
 
 
@@ -96,6 +99,7 @@ class Answer(NamedTuple):
     fault: str
 
 
+@forkable
 def make_worker(
     inputs: FolderInputs | ShardInputs, writer: Writer, config: SynthesisConfig, cache: Path | None,
     share_processors: bool = False,
@@ -103,18 +107,28 @@ def make_worker(
     """Set up one process and return its function from input to answer.
 
     Args:
-        share_processors: there are other workers: OpenCV is to use one processor.
+        share_processors: this process is one of several workers: OpenCV uses one processor, and leaves it to the rows
+            to say what is wrong with a file.
     """
     if share_processors:
         cv2.setNumThreads(1)
+        cv2.setLogLevel(0)
     wardrobe = config.wardrobe()
     landmarker = CachedLandmarker(config.landmarks, thorough=config.faces == "all", root=cache)
+    if share_processors:
+        _warm_up(wardrobe)
 
     def work(file: InputFile) -> Answer:
         done = synthesise_file(inputs, writer, file, config, wardrobe, landmarker)
         return Answer(row_to_json(done.row), done.cached, done.fault)
 
     return work
+
+
+def _warm_up(wardrobe: Wardrobe) -> None:
+    """Load the compiled code once, for all workers that are copied from this process."""
+    crop = np.full((CROP_SIZE, CROP_SIZE, 3), 128, np.uint8)
+    mask_faces(crop, AlignedLandmarker().detect(crop), wardrobe, "warm-up", 0)
 
 
 def synthesise_file(
@@ -148,7 +162,8 @@ def synthesise_file(
     except MaskbenchError:
         raise
     except Exception as error:  # a fault of ours on one picture must not end the run; its traceback is kept
-        reason = f"internal error: {type(error).__name__}: {error}"
+        said = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+        reason = f"internal error: {type(error).__name__}: {said}"
         return Synthesised(
             failed_row(path, config.seed, reason, source_sha256=digest), fault=traceback.format_exc()
         )

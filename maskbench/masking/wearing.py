@@ -94,6 +94,11 @@ def _symmetric(panel: Panel) -> bool:
     return is_lathe(panel) or panel["top"][0][0] == 0
 
 
+def _ground(panel: Panel) -> str:
+    """What a panel is stretched over: the head ("round"), its own surface ("flat") or the face ("taut")."""
+    return "round" if is_lathe(panel) else "flat" if "flat" in panel else "taut"
+
+
 def _box(panel: Panel) -> np.ndarray:
     """x0, y0, x1, y1 of a panel as seen from the front."""
     if is_lathe(panel):
@@ -113,8 +118,11 @@ def _heads(panels: Sequence[Panel]) -> list[int]:
         best = own
         for other, frame in enumerate(boxes):
             shared = np.prod(np.maximum(np.minimum(box[2:], frame[2:]) - np.maximum(box[:2], frame[:2]), 0))
-            # A mirrored panel cannot follow one that is not: its two halves would part.
-            carries = shared >= CONTAINED * areas[own] and _symmetric(panels[other]) >= _symmetric(panels[own])
+            # A mirrored panel cannot follow one that is not: its two halves would part. Nor does what lies on the face
+            # follow glasses or hats.
+            alike = _ground(panels[other]) == _ground(panels[own])
+            alike = alike and _symmetric(panels[other]) >= _symmetric(panels[own])
+            carries = alike and shared >= CONTAINED * areas[own]
             if carries and areas[other] > areas[best]:
                 best = other
         heads.append(best)
@@ -127,13 +135,13 @@ def _heads(panels: Sequence[Panel]) -> list[int]:
 def _field(panel: Panel, worn: Style | None, size: float) -> Field:
     """The movement that ``worn`` and ``size`` mean for everything on a panel."""
     box = _box(panel)
-    hangs = worn is not None and "flat" not in panel and (box[1] + box[3]) / 2 > LOWER_FACE
+    hangs = worn is not None and _ground(panel) != "flat" and (box[1] + box[3]) / 2 > LOWER_FACE
     bend, anchor = (_bend(panel, worn) if hangs else None), (box[:2] + box[2:]) / 2
     if hangs:
         # Folded on the mouth a mask grows both ways; hanging under nose or chin it grows downwards.
         anchor = np.array([0.0, (worn.top + worn.bottom) / 2 if worn.folded else worn.top])
     across = 1.0 if is_lathe(panel) else size  # what goes round the head keeps the head's width
-    behind = not is_lathe(panel) and "flat" not in panel and size > 1
+    behind = _ground(panel) == "taut" and size > 1
 
     def field(points: np.ndarray) -> np.ndarray:
         moved = bend(points) if bend else points
@@ -229,7 +237,7 @@ def _moved_ribbon(ribbon: Panel, panels: Sequence[Panel], heads: Sequence[int], 
     start = points[:1, :2]
     there = fields[head](start)
     depth = 0.0
-    if not is_lathe(panels[head]) and "flat" not in panels[head]:
+    if _ground(panels[head]) == "taut":
         depth = float((taut_depth(*there.T) - taut_depth(*start.T))[0])
     return {**ribbon, "points": _listed(points + fade[:, None] * np.append(there - start, depth))}
 

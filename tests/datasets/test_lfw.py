@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from maskbench.datasets.lfw import LfwPair, fetch_lfw, find_faces, image_name, read_pairs
+from maskbench.datasets.lfw import LfwPair, fetch_lfw, find_faces, find_pairs, image_name, read_pairs
 from maskbench.errors import MaskbenchError, ProtocolError
 
 TWO_FOLDS = """2\t1
@@ -100,6 +100,19 @@ def test_find_faces(tmp_path):
     (tmp_path / "Ana" / "Ana_0001.png").write_bytes(b"x")
     with pytest.raises(ProtocolError, match=r"Ana_0001\.jpg and .*Ana_0001\.png"):
         find_faces(tmp_path)
+
+
+def test_the_nearest_pair_list_is_found(tmp_path, monkeypatch):
+    monkeypatch.delenv("MASKBENCH_DATA", raising=False)
+    faces = tmp_path / "lfw"
+    (faces / "pairs.txt").parent.mkdir()
+    (tmp_path / "data" / "protocols").mkdir(parents=True)
+    assert find_pairs(faces) is None
+    monkeypatch.setenv("MASKBENCH_DATA", str(tmp_path / "data"))
+    assert find_pairs(faces) is None
+    for path in (tmp_path / "data" / "protocols" / "lfw_pairs.txt", tmp_path / "pairs.txt", faces / "pairs.txt"):
+        path.write_text("")
+        assert find_pairs(faces) == path
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import faces as faces_module
 from maskbench.masking.assets import list_assets, load_asset
-from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, _locked, synthesize
+from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, locked, synthesize
 from maskbench.masking.faces import choose_faces, no_face
 from maskbench.masking.outputs import ALPHA_FOLDER
 from maskbench.masking.placement import from_json
@@ -146,34 +146,62 @@ def test_a_cut_journal_line_is_done_again_and_a_damaged_one_is_named(crop_folder
         synthesize(faces, out, ALIGNED, 1, resume=True)
 
 
-def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(crop_folder, tmp_path: Path):
-    faces, out = crop_folder(240), tmp_path / "out"
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(crop_folder, tmp_path: Path, kills: int):
+    faces, out = crop_folder(60 * kills), tmp_path / "out"
     command = [
         sys.executable, "-m", "maskbench", "synthesize", str(faces), str(out), "--landmarks", "aligned", "--seed", "5",
-        "--resume", "--workers", "2",
+        "--mask", "surgical,n95", "--resume", "--workers", "2", "--save-alpha", "--no-cache",
     ]  # fmt: skip
-    rng, kills = random.Random(0), 0
-    for _ in range(30):
+    rng, journal = random.Random(kills), out / JOURNAL
+    for number in range(kills):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-        journal, limit = out / JOURNAL, time.monotonic() + 60
-        have = journal.stat().st_size if journal.exists() else 0
-        while process.poll() is None and time.monotonic() < limit:
-            if journal.exists() and journal.stat().st_size > have + 500:
-                break
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.12))
-        if process.poll() is None:
+        # Every third one anywhere in the start, the others somewhere among the rows.
+        rows = 0 if number % 3 == 2 else rng.randrange(1, 20)
+        have, limit = size_of(journal), time.monotonic() + 300
+        while process.poll() is None and size_of(journal) < have + rows * 2000 and time.monotonic() < limit:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.05 if rows else 2.0))
+        assert process.poll() is None, process.stderr.read()
+        if number % 2:
+            os.kill(process.pid, signal.SIGKILL)  # its workers are left to themselves while the next run begins
+        else:
             os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, process.stderr.read()
-        if kills == 3:
-            subprocess.run(command, check=True, capture_output=True)
-            break
-    assert kills >= 1
-    synthesize(faces, tmp_path / "whole", ALIGNED, 1)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(command, check=True, capture_output=True)
+    whole = SynthesisConfig(mask="surgical,n95", landmarks="aligned", seed=5, save_alpha=True)
+    synthesize(faces, tmp_path / "whole", whole, 1)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def test_a_run_killed_before_its_first_file_can_be_resumed(crop_folder, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f".{'0' * 16}.tmp").write_bytes(b"half of a configuration")
+    assert synthesize(crop_folder(2), out, ALIGNED, resume=True).new == 2
+    assert not list(out.glob(".*"))
+
+
+def test_rows_that_were_reported_are_not_done_again(crop_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The journal has each row before the next file is begun, whatever ends the run."""
+    faces, out, calls = crop_folder(9), tmp_path / "out", []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return render(*arguments)
+
+    monkeypatch.setattr(faces_module, "render", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(faces, out, ALIGNED)
+    assert (out / JOURNAL).read_bytes().count(b"\n") == 5
+    assert synthesize(faces, out, ALIGNED, resume=True).new == 4
+    synthesize(faces, tmp_path / "whole", ALIGNED)
     assert tree(out) == tree(tmp_path / "whole")
 
 
@@ -192,7 +220,7 @@ def test_resuming_repairs_alphas_and_removes_what_is_no_longer_masked(crop_folde
 
 def test_two_runs_do_not_share_a_folder(crop_folder, tmp_path: Path):
     faces, out = crop_folder(4), tmp_path / "out"
-    with _locked(out), pytest.raises(MaskbenchError, match="another run is writing there"):
+    with locked(out), pytest.raises(MaskbenchError, match="another run is writing there"):
         synthesize(faces, out, ALIGNED, 1)
     assert synthesize(faces, out, ALIGNED, 1).new == 4
 
@@ -242,13 +270,13 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
     def faulty(*arguments):
         calls.append(1)
         if len(calls) == 2:
-            raise ZeroDivisionError("a bug")
+            raise ZeroDivisionError("a bug\n of \udcff")
         return render(*arguments)
 
     monkeypatch.setattr(faces_module, "render", faulty)
     summary = synthesize(faces, tmp_path / "out", ALIGNED, 1)
     assert summary.counts == {"masked": 3, "failed": 1, "skipped": 0}
-    assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug"]
+    assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug of \\udcff"]
     assert "Traceback" in (tmp_path / "out" / FAULTS).read_text()
 
 

@@ -97,8 +97,9 @@ def test_greyscale_pictures_stay_grey(asset, make_crop):
 
 
 @each(ASSETS)
-def test_no_panel_or_ribbon_ends_in_a_hard_edge(asset):
-    """Rows and columns of the texture on the border of what is cut out of it are transparent."""
+def test_no_sheet_or_ribbon_ends_in_a_hard_edge(asset):
+    """Rows and columns of the texture on the border of what is cut out of it are transparent. (What goes round the
+    head may end in a pole, or at itself.)"""
     height, width = asset.texture.shape[:2]
 
     def border(part):
@@ -107,9 +108,11 @@ def test_no_panel_or_ribbon_ends_in_a_hard_edge(asset):
         return [int(line.max()) for line in (cut[0], cut[-1], cut[:, 0], cut[:, -1])]
 
     for panel in asset.geometry["panels"]:
+        if "profile" in panel:
+            continue
         top, bottom, left, right = border(panel)
         assert max(top, bottom) <= 16
-        if "profile" not in panel and abs(panel["top"][-1][1] - panel["bottom"][-1][1]) > 0.12:
+        if abs(panel["top"][-1][1] - panel["bottom"][-1][1]) > 0.12:
             assert max(left, right) <= 16
     for ribbon in asset.geometry.get("ribbons", ()):
         assert max(border(ribbon)[:2]) <= 16
@@ -258,7 +261,7 @@ def test_a_free_colour_multiplies_the_tinted_parts_only():
     assert solid.sum() > 1000 and np.allclose(red[:, 0], grey[:, 0], atol=1)
     assert np.allclose(red[:, 1], grey[:, 1] / 4, atol=1.5) and (red[:, 2] <= 1).all()
     over = [render(picture, hidden, still(FACE, hidden, colour)).image for colour in ("#808080", "#802000")]
-    assert np.array_equal(over[0][solid], over[1][solid]), "the untinted panel hides the tinted one"
+    assert np.allclose(over[0][solid], over[1][solid].astype(int), atol=1), "the untinted panel hides the tinted one"
 
 
 def test_a_colourway_and_the_same_colour_in_digits_are_one():

@@ -8,10 +8,12 @@ import os
 import numpy as np
 import pytest
 from canonical import in_face_frame, mirror_pairs, symmetric
-from head import Shape, build_head, catmull_clark, target_weights, vertex_normals
+from head import Mesh, Shape, build_head, catmull_clark, target_weights, vertex_normals
 from paint import linear, lips
 from raster import around, directions, rasterise, triangles_of, visible
-from render import Camera, encode, project, rotation
+from render import PIVOT, Camera, encode, project, rotation
+from truth import FRONT, in_view_frame, midline, on_surface, pairs
+from truth import symmetric as evened
 
 CUBE = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 SIDES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
@@ -125,6 +127,51 @@ def test_symmetric_evens_out_noise_exactly():
     even = symmetric(points + np.random.default_rng(0).normal(0, 1e-4, points.shape))
     assert np.allclose(even, even[partner] * [-1, 1, 1], atol=1e-12)
     assert np.allclose(even, points - [0, 0, 0.05], atol=2e-3)
+
+
+def _ball(radius: float = 1.0, rings: int = 40) -> Mesh:
+    """A sphere about the pivot."""
+    up, turn = np.linspace(0.02, np.pi - 0.02, rings)[:, None], np.linspace(0, 2 * np.pi, 2 * rings)
+    unit = np.stack(np.broadcast_arrays(np.sin(up) * np.sin(turn), np.cos(up), np.sin(up) * np.cos(turn)), -1)
+    index = np.arange(unit.size // 3).reshape(unit.shape[:2])
+    quads = np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], -1).reshape(-1, 4)
+    points = radius * unit.reshape(-1, 3) + PIVOT
+    return Mesh(points, points, unit.reshape(-1, 3), quads, np.zeros(len(quads), np.int64))
+
+
+def test_places_in_a_picture_are_followed_back_onto_the_surface():
+    rng, mesh = np.random.default_rng(0), _ball()
+    angle, share = rng.uniform(0, 2 * np.pi, 40), rng.uniform(0, 0.95, 40)
+    across = np.column_stack([share * np.cos(angle), share * np.sin(angle), np.sqrt(1 - share**2)])
+    found = on_surface(mesh, project(across + PIVOT, FRONT)[:, :2]) - PIVOT
+    assert np.abs(found[:, :2] - across[:, :2]).max() < 1e-6
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 0.01 and (found[:, 2] > 0).all()
+    beside = on_surface(mesh, project(np.array([[1.2, 0.0, 0.0]]) + PIVOT, FRONT)[:, :2])[0] - PIVOT
+    assert np.allclose(beside, [1, 0, 0], atol=0.1), "what lies beside goes to the nearest edge"
+
+
+def test_the_midline_is_the_profile():
+    profile = midline(_ball(), PIVOT[1] + 0.7, PIVOT[1] - 0.7) - PIVOT
+    assert (profile[:, 0] == -PIVOT[0]).all() and (np.diff(profile[:, 1]) < 0).all() and len(profile) > 100
+    assert np.abs(profile[:, 2] - np.sqrt(1 - profile[:, 1] ** 2)).max() < 0.01
+
+
+def test_the_view_frame_is_that_of_the_pictures():
+    points = np.random.default_rng(0).normal(size=(20, 3)) + PIVOT
+    framed = in_view_frame(points)
+    assert np.allclose(framed, (points - PIVOT) * [1, -1, -1])
+    camera = Camera(yaw=25, size=300, shift=(0.1, 0.2))
+    cos, sin = np.cos(np.radians(25)), np.sin(np.radians(25))
+    turned = np.column_stack([cos * framed[:, 0] - sin * framed[:, 2], framed[:, 1]])
+    pixels = (turned - [0.1, -0.2]) * 300 / camera.width + 150
+    assert np.allclose(project(points, camera)[:, :2], pixels)
+
+
+def test_evening_out_pairs_the_points_of_the_face():
+    assert np.array_equal(pairs()[pairs()], np.arange(468)) and pairs()[33] == 263 and pairs()[168] == 168
+    points = np.random.default_rng(0).normal(size=(468, 3))
+    even = evened(points)
+    assert np.allclose(even, even[pairs()] * [-1, 1, 1]) and np.allclose(even[168, 1:], points[168, 1:])
 
 
 @needs_mesh

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 from canvas import line, noise, step
-from headwear import Shell
 from pen import Built, Field, Masks, Piece, baked, blank, blur, build, closed, fade_border, mirrored, moved, over, rgb
+from shell import Shell
 
 SOURCE = "glasses.py"
 ROWS, COLUMNS = 208, 512
 DEEP, BEND = -0.40, 0.20  # of the plane that glasses lie in
 WINDOW = ((-1.24, 1.24), (-0.50, 0.55))
-FRAMES = {"black": [66, 66, 70], "tortoise": [146, 92, 56], "grey": [128, 130, 134], "navy": [58, 72, 116], "burgundy": [128, 48, 54]}
+FRAMES = {"black": [66, 66, 70], "tortoise": [146, 92, 56], "grey": [128, 130, 134], "navy": [58, 72, 116], "burgundy": [128, 48, 54]}  # fmt: skip
 METALS = {"gold": [214, 178, 112], "silver": [206, 208, 212], "black": [70, 70, 74]}
 
-WAYFARER = [(0.10, -0.19), (0.30, -0.285), (0.62, -0.33), (0.93, -0.355), (1.115, -0.335), (1.115, -0.20), (1.05, 0.02), (0.97, 0.22), (0.80, 0.345), (0.53, 0.375), (0.30, 0.30), (0.175, 0.13), (0.11, -0.05)]
-WAYFARER_LENS = [(0.195, -0.165), (0.42, -0.215), (0.72, -0.235), (0.965, -0.205), (0.975, -0.04), (0.90, 0.18), (0.75, 0.285), (0.53, 0.31), (0.34, 0.245), (0.235, 0.10), (0.185, -0.05)]
-AVIATOR = [(0.165, -0.14), (0.32, -0.225), (0.60, -0.245), (0.90, -0.205), (1.005, -0.10), (0.985, 0.12), (0.87, 0.36), (0.68, 0.475), (0.47, 0.44), (0.30, 0.285), (0.195, 0.06)]
+WAYFARER = [(0.10, -0.19), (0.30, -0.285), (0.62, -0.33), (0.93, -0.355), (1.115, -0.335), (1.115, -0.20), (1.05, 0.02), (0.97, 0.22), (0.80, 0.345), (0.53, 0.375), (0.30, 0.30), (0.175, 0.13), (0.11, -0.05)]  # fmt: skip
+WAYFARER_LENS = [(0.195, -0.165), (0.42, -0.215), (0.72, -0.235), (0.965, -0.205), (0.975, -0.04), (0.90, 0.18), (0.75, 0.285), (0.53, 0.31), (0.34, 0.245), (0.235, 0.10), (0.185, -0.05)]  # fmt: skip
+AVIATOR = [(0.165, -0.14), (0.32, -0.225), (0.60, -0.245), (0.90, -0.205), (1.005, -0.10), (0.985, 0.12), (0.87, 0.36), (0.68, 0.475), (0.47, 0.44), (0.30, 0.285), (0.195, 0.06)]  # fmt: skip
 ROUND = [(0.535 + 0.375 * np.cos(a), 0.05 + 0.375 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 12, endpoint=False)]
-PANTO = [(0.165, -0.08), (0.26, -0.225), (0.53, -0.275), (0.83, -0.24), (0.945, -0.11), (0.925, 0.08), (0.80, 0.27), (0.56, 0.345), (0.33, 0.275), (0.20, 0.10)]
-RECTANGLE = [(0.155, -0.17), (0.30, -0.225), (0.60, -0.235), (0.93, -0.225), (1.00, -0.15), (0.985, 0.06), (0.92, 0.22), (0.76, 0.275), (0.45, 0.28), (0.26, 0.24), (0.18, 0.09)]
+PANTO = [(0.165, -0.08), (0.26, -0.225), (0.53, -0.275), (0.83, -0.24), (0.945, -0.11), (0.925, 0.08), (0.80, 0.27), (0.56, 0.345), (0.33, 0.275), (0.20, 0.10)]  # fmt: skip
+RECTANGLE = [(0.155, -0.17), (0.30, -0.225), (0.60, -0.235), (0.93, -0.225), (1.00, -0.15), (0.985, 0.06), (0.92, 0.22), (0.76, 0.275), (0.45, 0.28), (0.26, 0.24), (0.18, 0.09)]  # fmt: skip
 
 
 def temple_piece(rows: int = 30, metal: bool = False) -> np.ndarray:
@@ -55,7 +55,9 @@ def flat_panel(gap: float, tinted: bool, window: Any = WINDOW, flat: Sequence[fl
             "flat": list(flat), "tinted": tinted}  # fmt: skip
 
 
-def cast_shadow(field: Field, distance: np.ndarray, strength: float, drop: float = 0.07, spread: float = 0.045) -> np.ndarray:
+def cast_shadow(
+    field: Field, distance: np.ndarray, strength: float, drop: float = 0.07, spread: float = 0.045
+) -> np.ndarray:
     """What a thing in front of the face darkens below it, (rows, columns) of alpha; none beside the face."""
     solid = step(distance, 0, 2 * field.texel) * (1 - step(np.abs(field.x), 0.98, 0.24))
     per_unit = 1 / field.texel
@@ -67,7 +69,10 @@ def reflection(field: Field, centre: float, inner: np.ndarray, strength: float, 
     x = field.x - centre * np.sign(field.x)
     leaning = x * 0.9 - (field.y + 0.10) * 0.55
     glow = np.exp(-(((field.y + 0.24) / 0.20) ** 2)) * (0.55 + 0.45 * np.exp(-(((x + 0.12) / 0.28) ** 2)))
-    streak = step(leaning, -0.30, 0.05) * (1 - step(leaning, -0.14, 0.05)) * 0.5 + step(leaning, -0.10, 0.03) * (1 - step(leaning, -0.05, 0.03)) * 0.3
+    streak = (
+        step(leaning, -0.30, 0.05) * (1 - step(leaning, -0.14, 0.05)) * 0.5
+        + step(leaning, -0.10, 0.03) * (1 - step(leaning, -0.05, 0.03)) * 0.3
+    )
     body = glow + streak * np.exp(-(((field.y + 0.02) / 0.22) ** 2))
     return strength * body * step(inner, 0.015, 0.03) * (1 + 0.08 * noise(seed, 24, field.shape))
 
@@ -92,7 +97,9 @@ def frame_picture(field: Field, frame: np.ndarray, thick: float, seed: int, mott
     height = np.sqrt(np.clip(frame / thick, 0, 1) * (2 - np.clip(frame / thick, 0, 1)))
     slope = np.gradient(blur(height, 0.8), axis=0) / field.texel * thick
     value = 0.50 + 0.36 * np.clip(slope, -0.6, 1.0) + 0.05 * height
-    value += 0.10 * np.exp(-((field.y + 0.28) / 0.12) ** 2) + mottled * np.clip(noise(seed, 5, field.shape), -1.5, 1.5)
+    value += 0.10 * np.exp(-(((field.y + 0.28) / 0.12) ** 2)) + mottled * np.clip(
+        noise(seed, 5, field.shape), -1.5, 1.5
+    )
     picture = over(blank(field.shape), np.clip(value, 0.2, 1)[..., None] * np.ones(3), step(frame, 0, 2 * field.texel))
     return fade_border(picture)
 
@@ -172,12 +179,14 @@ def clear() -> list[Piece]:
 def thick_frame() -> list[Piece]:
     """Broad dark plastic around clear lenses."""
     bridge = [bar(0.16, -0.16, -0.03, 0.02), endpiece(-0.19, 1.0, 1.11, 0.055)]
-    return spectacles(grown(RECTANGLE, 0.07), closed(RECTANGLE), bridge, CLEAR, 0.045, temples(-0.19, 1.10, 0.19), 0.03, 3)
+    return spectacles(
+        grown(RECTANGLE, 0.07), closed(RECTANGLE), bridge, CLEAR, 0.045, temples(-0.19, 1.10, 0.19), 0.03, 3
+    )
 
 
 def sport_outline() -> np.ndarray:
     """One curved shield over both eyes with a nose notch."""
-    right = [(0.0, -0.235), (0.35, -0.275), (0.75, -0.265), (1.05, -0.20), (1.15, -0.09), (1.09, 0.07), (0.88, 0.235), (0.60, 0.305), (0.36, 0.265), (0.20, 0.12), (0.10, -0.01), (0.0, -0.045)]
+    right = [(0.0, -0.235), (0.35, -0.275), (0.75, -0.265), (1.05, -0.20), (1.15, -0.09), (1.09, 0.07), (0.88, 0.235), (0.60, 0.305), (0.36, 0.265), (0.20, 0.12), (0.10, -0.01), (0.0, -0.045)]  # fmt: skip
     return closed([*right, *[(-x, y) for x, y in right[-2:0:-1]]])
 
 
@@ -185,12 +194,21 @@ def sport() -> list[Piece]:
     """A wrap-around shield whose mirror coating runs from blue to amber."""
     field = Field((ROWS, COLUMNS), *WINDOW, 0.42)
     shield = field.inside(sport_outline())
-    brow = np.minimum(shield + 0.012, 0.075 - (field.y + 0.27 - 0.10 * np.clip(np.abs(field.x) - 0.55, 0, 1) ** 2 * 2.4))
+    brow = np.minimum(
+        shield + 0.012, 0.075 - (field.y + 0.27 - 0.10 * np.clip(np.abs(field.x) - 0.55, 0, 1) ** 2 * 2.4)
+    )
     lens = dict(top=(26, 30, 52), bottom=(72, 52, 40), opacity=(0.98, 0.95), shine=0.0)
     picture = lens_picture(field, shield, shield, **lens)
     sky = np.exp(-(((field.y + 0.02 + 0.25 * field.x**2) / 0.11) ** 2)) * step(shield, 0.02, 0.04)
     picture = over(picture, rgb(92, 128, 186), 0.42 * sky)
-    picture = over(picture, rgb(240, 244, 250), 0.30 * line(field.y + 0.14 - 0.05 * field.x, 0.03) * step(shield, 0.03, 0.04) * np.exp(-(((np.abs(field.x) - 0.62) / 0.22) ** 2)))
+    picture = over(
+        picture,
+        rgb(240, 244, 250),
+        0.30
+        * line(field.y + 0.14 - 0.05 * field.x, 0.03)
+        * step(shield, 0.03, 0.04)
+        * np.exp(-(((np.abs(field.x) - 0.62) / 0.22) ** 2)),
+    )
     flat = (-0.44, 0.42)
     frame = frame_picture(field, brow, 0.035, 4)
     return [
@@ -203,7 +221,7 @@ def sport() -> list[Piece]:
 def band(y: float, half: float, start: float, tinted: bool, ribs: float = 14, slope: float = 0.0) -> Piece:
     """A woven elastic band around the head, over the hair, from ``start`` degrees at each side backwards."""
     wide = half + 0.07
-    shell = Shell(64, [[y - wide, 1.31, 1.53], [y, 1.34, 1.56], [y + wide, 1.31, 1.52]], columns=640)
+    shell = Shell(64, [[y - wide, 1.31, 1.53], [y, 1.34, 1.56], [y + wide, 1.31, 1.52]], columns=640, deeper=0.15)
     off = shell.y - y - slope * np.clip((np.abs(shell.angle) - start) / 90, 0, 1)
     inside = half - np.abs(off)
     body = step(inside, 0, 0.02) * step(np.abs(shell.angle), start, 6)
@@ -227,12 +245,16 @@ def shell_field(shape: tuple[int, int], half: float, y: tuple[float, float]) -> 
 def goggles() -> list[Piece]:
     """Ski goggles: a mirrored visor in a padded frame, with a broad elastic band."""
     field = shell_field((220, COLUMNS), 1.72, (-0.66, 0.62))
-    right = [(0.0, -0.50), (0.50, -0.53), (1.05, -0.47), (1.40, -0.30), (1.47, -0.02), (1.36, 0.26), (1.02, 0.42), (0.62, 0.45), (0.34, 0.36), (0.16, 0.20), (0.0, 0.15)]
+    right = [(0.0, -0.50), (0.50, -0.53), (1.05, -0.47), (1.40, -0.30), (1.47, -0.02), (1.36, 0.26), (1.02, 0.42), (0.62, 0.45), (0.34, 0.36), (0.16, 0.20), (0.0, 0.15)]  # fmt: skip
     outer = field.inside(closed([*right, *[(-x, y) for x, y in right[-2:0:-1]]]))
     inner = outer - 0.115
     picture = over(blank(field.shape), (0, 0, 0), cast_shadow(field, outer, 0.5, 0.05, 0.05))
     height = np.sqrt(np.clip(outer / 0.06, 0, 1) * (2 - np.clip(outer / 0.06, 0, 1)))
-    value = 0.62 + 0.30 * np.clip(np.gradient(blur(height, 1), axis=0) / field.texel * 0.06, -0.7, 1) - 0.25 * line(inner, 0.02)
+    value = (
+        0.62
+        + 0.30 * np.clip(np.gradient(blur(height, 1), axis=0) / field.texel * 0.06, -0.7, 1)
+        - 0.25 * line(inner, 0.02)
+    )
     frame = over(picture, np.clip(value, 0.1, 1)[..., None] * np.ones(3), step(outer, 0, 2 * field.texel))
     hue = np.clip((field.y + 0.45) / 0.85 + 0.10 * field.x**2, 0, 1)[..., None]
     mirror = rgb(38, 52, 96) * (1 - hue) + rgb(196, 112, 52) * hue
@@ -240,7 +262,9 @@ def goggles() -> list[Piece]:
     ridge = 0.06 * np.sin(field.x * 5) + 0.03 * np.sin(field.x * 13 + 1)
     hills = step(field.y, 0.02 + ridge, 0.05) * (1 - step(field.y, 0.02 + ridge, 0.55))
     lens = over(lens, rgb(30, 28, 44), 0.38 * hills * step(inner, 0.02, 0.04))
-    glow = np.exp(-(((field.y + 0.27 - 0.05 * field.x**2) / 0.07) ** 2)) * np.exp(-(((np.abs(field.x) - 0.55) / 0.42) ** 2))
+    glow = np.exp(-(((field.y + 0.27 - 0.05 * field.x**2) / 0.07) ** 2)) * np.exp(
+        -(((np.abs(field.x) - 0.55) / 0.42) ** 2)
+    )
     lens = over(lens, rgb(232, 240, 252), 0.45 * glow * step(inner, 0.02, 0.05))
     lens = over(lens, (0, 0, 0), 0.5 * line(inner, 0.03) * (inner > 0))
     profile = [[-0.66, 1.16, 1.60], [-0.50, 1.20, 1.70], [0.0, 1.22, 1.74], [0.40, 1.20, 1.68], [0.62, 1.15, 1.56]]
@@ -261,18 +285,22 @@ def headset() -> list[Piece]:
     picture = over(blank(field.shape), (0, 0, 0), cast_shadow(field, outer, 0.55, 0.07, 0.06))
     height = np.sqrt(np.clip(outer / 0.12, 0, 1) * (2 - np.clip(outer / 0.12, 0, 1)))
     slope = np.gradient(blur(height, 2), axis=0) / field.texel * 0.12
-    value = 0.70 + 0.24 * np.clip(slope, -1, 1) + 0.06 * np.exp(-(((field.y + 0.30) / 0.12) ** 2)) - 0.06 * (field.y + 0.1)
+    value = (
+        0.70 + 0.24 * np.clip(slope, -1, 1) + 0.06 * np.exp(-(((field.y + 0.30) / 0.12) ** 2)) - 0.06 * (field.y + 0.1)
+    )
     value += -0.30 * line(outer - 0.15, 0.012) + 0.012 * noise(9, 1, field.shape)
     front = over(picture, np.clip(value, 0.05, 1)[..., None] * np.ones(3), step(outer, 0, 2 * field.texel))
     for x, y in ((-0.95, -0.30), (0.95, -0.30), (-1.05, 0.30), (1.05, 0.30)):
         spot = np.hypot(field.x - x, field.y - y)
         front = over(front, (0.03, 0.03, 0.04), step(0.070 - spot, 0, 0.02))
-        front = over(front, (0.5, 0.55, 0.65), 0.6 * np.exp(-((np.hypot(field.x - x + 0.02, field.y - y + 0.02) / 0.02) ** 2)))
-    profile = [[-0.80, 1.02, 1.72], [-0.62, 1.08, 2.02], [-0.30, 1.12, 2.16], [0.25, 1.12, 2.16], [0.58, 1.08, 2.0], [0.80, 1.0, 1.68]]
+        front = over(
+            front, (0.5, 0.55, 0.65), 0.6 * np.exp(-((np.hypot(field.x - x + 0.02, field.y - y + 0.02) / 0.02) ** 2))
+        )
+    profile = [[-0.80, 1.02, 1.72], [-0.62, 1.08, 2.02], [-0.30, 1.12, 2.16], [0.25, 1.12, 2.16], [0.58, 1.08, 2.0], [0.80, 1.0, 1.68]]  # fmt: skip
     return [crown_band(), baked_band(), Piece(fade_border(front), (lathe(profile, 88, True),))]
 
 
-PATE = [[-1.90, 0.04, 0.05], [-1.87, 0.42, 0.54], [-1.72, 0.86, 1.10], [-1.40, 1.14, 1.40], [-1.0, 1.25, 1.50], [-0.2, 1.26, 1.52]]
+PATE = [[-1.90, 0.0, 0.0], [-1.87, 0.42, 0.54], [-1.72, 0.86, 1.10], [-1.40, 1.14, 1.40], [-1.0, 1.25, 1.50], [-0.2, 1.26, 1.52]]  # fmt: skip
 
 
 def crown_band() -> Piece:
@@ -281,7 +309,9 @@ def crown_band() -> Piece:
     across = np.deg2rad(shell.angle) * np.interp(shell.y, *np.array(PATE)[:, :2].T)
     inside = 0.15 - np.abs(across)
     body = step(inside, 0, 0.02) * step(-0.30 - shell.y, 0, 0.06)
-    picture = over(blank(shell.shape), (0, 0, 0), 0.34 * np.exp(-((np.maximum(-inside, 0) / 0.035) ** 2)) * (shell.y < -0.4))
+    picture = over(
+        blank(shell.shape), (0, 0, 0), 0.34 * np.exp(-((np.maximum(-inside, 0) / 0.035) ** 2)) * (shell.y < -0.4)
+    )
     value = 0.25 - 0.06 * np.abs(across / 0.15) ** 4 + 0.015 * np.sin(shell.down * 140)
     return shell.piece(fade_border(over(picture, value[..., None] * np.ones(3), body), 0.01, 5), False)
 
@@ -294,19 +324,23 @@ def baked_band() -> Piece:
 def sleep_mask() -> list[Piece]:
     """A padded satin mask with a stitched border and an elastic band."""
     field = Field((232, COLUMNS), (-1.22, 1.22), (-0.62, 0.66), 0.42)
-    right = [(0.0, -0.40), (0.40, -0.455), (0.85, -0.40), (1.09, -0.22), (1.10, 0.0), (0.98, 0.25), (0.70, 0.40), (0.40, 0.395), (0.22, 0.27), (0.10, 0.17), (0.0, 0.145)]
+    right = [(0.0, -0.40), (0.40, -0.455), (0.85, -0.40), (1.09, -0.22), (1.10, 0.0), (0.98, 0.25), (0.70, 0.40), (0.40, 0.395), (0.22, 0.27), (0.10, 0.17), (0.0, 0.145)]  # fmt: skip
     outer = field.inside(closed([*right, *[(-x, y) for x, y in right[-2:0:-1]]]))
     pads = np.exp(-(((np.abs(field.x) - 0.55) / 0.36) ** 2) - ((field.y / 0.26) ** 2))
     folds = noise(31, (30, 9), field.shape) * 0.02 + noise(32, (7, 16), field.shape) * 0.012
-    height = 0.16 * pads + 0.05 * np.sqrt(np.clip(outer / 0.05, 0, 1)) - 0.035 * line(outer - 0.07, 0.014) + 0.35 * folds
+    height = (
+        0.16 * pads + 0.05 * np.sqrt(np.clip(outer / 0.05, 0, 1)) - 0.035 * line(outer - 0.07, 0.014) + 0.35 * folds
+    )
     down = np.gradient(blur(height, 1.2), axis=0) / field.texel
     across = np.gradient(blur(height, 1.2), axis=1) / field.texel
-    value = 0.72 + 0.42 * np.clip(down, -0.9, 0.9) + 0.08 * across + 0.10 * np.exp(-(((field.y + 0.17) / 0.10) ** 2)) * pads
+    value = (
+        0.72 + 0.42 * np.clip(down, -0.9, 0.9) + 0.08 * across + 0.10 * np.exp(-(((field.y + 0.17) / 0.10) ** 2)) * pads
+    )
     stitch = line(outer - 0.07, 0.009) * (np.sin((field.x + field.y) * 95) > -0.2)
     value -= 0.16 * stitch + 0.10 * line(outer, 0.02)
     picture = over(blank(field.shape), (0, 0, 0), cast_shadow(field, outer, 0.42, 0.035, 0.03))
     picture = over(picture, np.clip(value, 0.1, 1)[..., None] * np.ones(3), step(outer, 0, 2 * field.texel))
-    panel = {"top": [[-1.22, -0.62], [0.0, -0.62], [1.22, -0.62]], "bottom": [[-1.22, 0.66], [0.0, 0.66], [1.22, 0.66]], "gap": 0.05, "tinted": True}
+    panel = {"top": [[-1.22, -0.62], [0.0, -0.62], [1.22, -0.62]], "bottom": [[-1.22, 0.66], [0.0, 0.66], [1.22, 0.66]], "gap": 0.05, "tinted": True}  # fmt: skip
     return [band(-0.12, 0.075, 46, True, 8, slope=-0.10), Piece(fade_border(picture), (panel,))]
 
 
@@ -320,10 +354,10 @@ def _made(asset_id: str, name: str, kind: str, regions: str, colours: dict[str, 
 
 
 MASKS: Masks = {
-    "sunglasses-wayfarer": lambda: _made("sunglasses-wayfarer", "Sunglasses, acetate", "sunglasses", "eye", FRAMES, wayfarer()),
-    "sunglasses-aviator": lambda: _made("sunglasses-aviator", "Sunglasses, teardrop", "sunglasses", "eye", METALS, aviator()),
-    "sunglasses-round": lambda: _made("sunglasses-round", "Sunglasses, round", "sunglasses", "eye", METALS, round_shades()),
-    "sunglasses-sport": lambda: _made("sunglasses-sport", "Sunglasses, wrap-around", "sunglasses", "eye", GOGGLES, sport()),
+    "sunglasses-wayfarer": lambda: _made("sunglasses-wayfarer", "Sunglasses, acetate", "sunglasses", "eye", FRAMES, wayfarer()),  # fmt: skip
+    "sunglasses-aviator": lambda: _made("sunglasses-aviator", "Sunglasses, teardrop", "sunglasses", "eye", METALS, aviator()),  # fmt: skip
+    "sunglasses-round": lambda: _made("sunglasses-round", "Sunglasses, round", "sunglasses", "eye", METALS, round_shades()),  # fmt: skip
+    "sunglasses-sport": lambda: _made("sunglasses-sport", "Sunglasses, wrap-around", "sunglasses", "eye", GOGGLES, sport()),  # fmt: skip
     "glasses-clear": lambda: _made("glasses-clear", "Glasses, thin frame", "glasses", "eye", METALS, clear()),
     "glasses-thick": lambda: _made("glasses-thick", "Glasses, broad frame", "glasses", "eye", FRAMES, thick_frame()),
     "ski-goggles": lambda: _made("ski-goggles", "Ski goggles", "goggles", "eye upper", GOGGLES, goggles()),

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from canvas import noise, step
 from hands import flat_sheet
-from headwear import Shell
 from pen import Built, Field, Masks, Piece, blank, blur, build, closed, fade_border, moved, over
+from shell import Shell
 
 from maskbench.masking.geometry import taut_depth
 
 SOURCE = "hair.py"
 OWN = {"hair": "hair"}  # hair of the head must go with the hair around it
-BEARDS = {"hair": "hair", "black": [52, 47, 45], "brown": [112, 82, 60], "blond": [204, 160, 108], "grey": [176, 174, 172]}
+BEARDS = {"hair": "hair", "black": [52, 47, 45], "brown": [112, 82, 60], "blond": [204, 160, 108], "grey": [176, 174, 172]}  # fmt: skip
 OVERSAMPLE = 3
 
 
@@ -28,7 +28,7 @@ def hull(y: float) -> Callable[[np.ndarray], np.ndarray]:
 
 def before_throat(grid: Field) -> np.ndarray:
     """1 on the face, falling to 0 where the hull turns back under the jaw."""
-    return 1 - step(taut_depth(grid.x, grid.y), 0.95, 0.5)
+    return 1 - step(taut_depth(grid.x, grid.y), 1.05, 0.5)
 
 
 def on_face(x: tuple[float, float], y: tuple[float, float], narrow: float = 1.0, gap: float = 0.02) -> dict[str, Any]:
@@ -45,7 +45,9 @@ class Hairs(NamedTuple):
     widths: np.ndarray
 
 
-def draw_strands(paths: np.ndarray, tones: np.ndarray, widths: np.ndarray, shape: tuple[int, int], ground: float) -> np.ndarray:
+def draw_strands(
+    paths: np.ndarray, tones: np.ndarray, widths: np.ndarray, shape: tuple[int, int], ground: float
+) -> np.ndarray:
     """Draw strands, the later over the earlier: (rows, columns, 2) brightness and alpha, 0..1.
 
     Args:
@@ -92,42 +94,62 @@ def finish(value: np.ndarray, alpha: np.ndarray, shadow: float, drop: float, spr
     return fade_border(over(picture, np.clip(value, 0.05, 1)[..., None] * np.ones(3), alpha), 6, 6)
 
 
-BEARD = [(1.115, -0.12), (1.125, 0.45), (1.10, 0.95), (0.97, 1.35), (0.74, 1.72), (0.36, 1.98), (0.0, 2.04), (-0.01, 1.90), (-0.01, 0.78), (0.0, 0.775), (0.20, 0.80), (0.42, 0.88), (0.56, 1.02), (0.74, 0.98), (0.90, 0.74), (0.985, 0.42), (1.0, -0.10)]
+BEARD = [(1.16, 0.30), (1.14, 0.60), (1.12, 0.95), (0.99, 1.35), (0.74, 1.72), (0.36, 1.98), (0.0, 2.04), (-0.01, 1.90), (-0.01, 0.78), (0.0, 0.775), (0.20, 0.80), (0.42, 0.88), (0.56, 1.02), (0.74, 1.01), (0.92, 0.90), (1.03, 0.74), (1.09, 0.52), (1.11, 0.30)]  # fmt: skip
 
 
 def beard_density(grid: Field, soft: float, chin: float = 0.0) -> np.ndarray:
-    """Where a beard grows, 0..1: sideburns, jaw, chin and moustache, not the lips nor beside the lower lip."""
+    """Where a beard grows, 0..1: from the ear's lobe along the jaw, chin and moustache, not the lips nor beside the lower lip."""
     half = np.array(BEARD) * [1, 1] + np.outer(np.clip(np.array(BEARD)[:, 1] - 1.55, 0, 1), [0, chin])
     distance = grid.inside(half, half * [-1, 1])
     x, y = np.abs(grid.x), grid.y
     lips = 1 - np.hypot(x / 0.43, (y - 1.075 - 0.05 * np.clip(x / 0.4, 0, 1) ** 2) / 0.17)
     bare = 1 - np.hypot((x - 0.24) / 0.15, (y - 1.285) / 0.075)
     thin = np.exp(-((x / 0.07) ** 2) - ((y - 0.82) / 0.07) ** 2)  # the groove below the nose
-    density = step(distance, 0.35 * soft, soft) * (1 - step(lips, 0.02, 0.22)) * (1 - 0.75 * step(bare, 0.0, 0.6)) * (1 - 0.5 * thin)
-    return density * step(y, 0.42, 0.36) * (1 + 0.16 * np.clip(noise(5, 14, grid.shape), -2, 2))
+    density = (
+        step(distance, 0.35 * soft, soft)
+        * (1 - step(lips, 0.02, 0.22))
+        * (1 - 0.75 * step(bare, 0.0, 0.6))
+        * (1 - 0.5 * thin)
+    )
+    return density * step(y, 0.58, 0.40) * (1 + 0.16 * np.clip(noise(5, 14, grid.shape), -2, 2))
 
 
 def flow(points: np.ndarray) -> np.ndarray:
     """The angle in which beard hair lies: down, turned outwards along the moustache and inwards below the chin."""
     x, y = points.T
     moustache = np.exp(-(((y - 0.88) / 0.13) ** 2)) * (np.abs(x) < 0.62)
-    out = np.pi / 2 - np.sign(x) * (0.95 * moustache * np.clip(np.abs(x) / 0.2, 0, 1) - 0.25 * np.clip(np.abs(x) - 0.5, 0, 1))
+    out = np.pi / 2 - np.sign(x) * (
+        0.95 * moustache * np.clip(np.abs(x) / 0.2, 0, 1) - 0.25 * np.clip(np.abs(x) - 0.5, 0, 1)
+    )
     return out + np.sign(x) * 0.35 * np.clip((y - 1.5) / 0.5, 0, 1) * np.clip(np.abs(x) / 0.5, 0, 1)
 
 
-def beard_hairs(seed: int, count: int, length: tuple[float, float], thick: float, wild: float, density: Callable[[Field], np.ndarray]) -> Hairs:
+def beard_hairs(
+    seed: int,
+    count: int,
+    length: tuple[float, float],
+    thick: float,
+    wild: float,
+    density: Callable[[Field], np.ndarray],
+) -> Hairs:
     """``count`` hairs of ``length`` (at the cheek, at the chin)."""
     rng = np.random.default_rng(seed)
     grid = Field((300, 300), (-1.15, 1.15), (-0.2, 2.6))
     roots = scattered(rng, grid, np.clip(density(grid), 0, 1.4), count)
-    clump = 0.5 * np.sin(roots[:, 0] * 23 + 3 * np.sin(roots[:, 1] * 9)) + 0.5 * np.sin(roots[:, 0] * 51 + roots[:, 1] * 17)
+    clump = 0.5 * np.sin(roots[:, 0] * 23 + 3 * np.sin(roots[:, 1] * 9)) + 0.5 * np.sin(
+        roots[:, 0] * 51 + roots[:, 1] * 17
+    )
     angle = flow(roots) + wild * rng.normal(size=count) + 0.16 * clump
     down = np.clip((roots[:, 1] - 0.7) / 1.1, 0, 1) * np.clip(1.15 - 0.55 * np.abs(roots[:, 0]), 0.3, 1)
     lengths = (length[0] + (length[1] - length[0]) * down) * rng.uniform(0.6, 1.25, count)
     lengths *= np.where((np.abs(roots[:, 0]) < 0.6) & (roots[:, 1] < 1.06), 0.80, 1.0)
     paths = curves(roots, unit(angle), lengths, rng.normal(0, 0.22, count))
     order = np.argsort(roots[:, 1] + 0.15 * rng.normal(size=count), kind="stable")
-    tones = np.clip(0.66 + 0.12 * rng.normal(size=count) + 0.07 * clump + 0.10 * np.exp(-(((roots[:, 1] - 1.45) / 0.25) ** 2)), 0.30, 1.0)
+    tones = np.clip(
+        0.66 + 0.12 * rng.normal(size=count) + 0.07 * clump + 0.10 * np.exp(-(((roots[:, 1] - 1.45) / 0.25) ** 2)),
+        0.30,
+        1.0,
+    )
     return Hairs(paths[order], tones[order], rng.uniform(0.5, 1.3, count)[order] * thick)
 
 
@@ -158,14 +180,14 @@ def beard(hairs: Hairs, density: Callable[[Field], np.ndarray], under: float, ha
 
 def goatee_density(grid: Field) -> np.ndarray:
     """A moustache that runs down to a chin beard."""
-    right = [(0.0, 0.765), (0.22, 0.79), (0.44, 0.89), (0.54, 1.06), (0.53, 1.32), (0.46, 1.66), (0.24, 1.92), (0.0, 1.97)]
+    right = [(0.0, 0.765), (0.22, 0.79), (0.44, 0.89), (0.54, 1.06), (0.53, 1.32), (0.46, 1.66), (0.24, 1.92), (0.0, 1.97)]  # fmt: skip
     outline = np.array([*right, *[(-x, y) for x, y in right[-2:0:-1]]])
     return beard_density(grid, 0.10) * step(grid.inside(closed(outline)), 0.03, 0.09)
 
 
 def moustache_density(grid: Field) -> np.ndarray:
     """A full moustache that hides the upper lip."""
-    right = [(0.0, 0.77), (0.20, 0.785), (0.42, 0.88), (0.60, 1.05), (0.62, 1.15), (0.50, 1.13), (0.28, 1.02), (0.0, 0.985)]
+    right = [(0.0, 0.77), (0.20, 0.785), (0.42, 0.88), (0.60, 1.05), (0.62, 1.15), (0.50, 1.13), (0.28, 1.02), (0.0, 0.985)]  # fmt: skip
     outline = np.array([*right, *[(-x, y) for x, y in right[-2:0:-1]]])
     groove = 1 - 0.5 * np.exp(-((grid.x / 0.04) ** 2) - ((grid.y - 0.80) / 0.06) ** 2)
     return step(grid.inside(closed(outline)), 0.02, 0.06) * groove
@@ -204,7 +226,7 @@ def on_shell(shell: Shell, along: np.ndarray, down: np.ndarray) -> np.ndarray:
     return np.stack([(along - shell.along[0, 0]) / shell.wide_texel, down / shell.texel], -1)
 
 
-FRONT = [[-2.10, 0.05, 0.06], [-2.07, 0.40, 0.50], [-1.92, 0.86, 1.06], [-1.60, 1.20, 1.38], [-1.15, 1.36, 1.50], [-0.65, 1.38, 1.50], [-0.15, 1.36, 1.46], [0.45, 1.32, 1.40]]
+FRONT = [[-2.10, 0.0, 0.0], [-2.07, 0.40, 0.50], [-1.92, 0.86, 1.06], [-1.60, 1.20, 1.38], [-1.15, 1.36, 1.50], [-0.65, 1.38, 1.50], [-0.15, 1.36, 1.46], [0.45, 1.32, 1.40]]  # fmt: skip
 
 
 def fringe() -> list[Piece]:
@@ -245,17 +267,36 @@ def across() -> list[Piece]:
     t = np.linspace(0, 1, 18)[None]
     width = (0.13 * fuzz)[:, None] * (1 - t) ** 0.7 + (0.035 * fuzz)[:, None]
     reach = np.clip(rng.normal(0.95, 0.09, lock.size), 0.5, 1.1)[:, None] * t
-    sweep = begin[:, :1] + (end - begin)[:, :1] * reach + bow[:, None] * 2 * reach * (1 - reach) + width + 0.02 * np.sin(6 * reach + lock[:, None])
-    fall = begin[:, 1:] + (end - begin)[:, 1:] * reach + 0.5 * width - 0.12 * rng.uniform(0, 1, lock.size)[:, None] * (1 - t)
+    sweep = (
+        begin[:, :1]
+        + (end - begin)[:, :1] * reach
+        + bow[:, None] * 2 * reach * (1 - reach)
+        + width
+        + 0.02 * np.sin(6 * reach + lock[:, None])
+    )
+    fall = (
+        begin[:, 1:]
+        + (end - begin)[:, 1:] * reach
+        + 0.5 * width
+        - 0.12 * rng.uniform(0, 1, lock.size)[:, None] * (1 - t)
+    )
     order = rng.permutation(lock.size)
     tones = np.clip(0.54 + 0.10 * rng.normal(size=lock.size) + 0.09 * np.sin(lock * 2.4), 0.25, 0.9)
-    drawn = draw_strands(grid.texels(np.stack([sweep, fall], -1))[order], tones[order], rng.uniform(0.4, 1.0, lock.size) * 0.9, grid.shape, 0.55)
-    value = drawn[..., 0] * (1 + 0.40 * np.exp(-(((grid.y + 0.55) / 0.16) ** 2)) + 0.18 * np.exp(-(((grid.y - 0.5) / 0.2) ** 2)))
+    drawn = draw_strands(
+        grid.texels(np.stack([sweep, fall], -1))[order],
+        tones[order],
+        rng.uniform(0.4, 1.0, lock.size) * 0.9,
+        grid.shape,
+        0.55,
+    )
+    value = drawn[..., 0] * (
+        1 + 0.40 * np.exp(-(((grid.y + 0.55) / 0.16) ** 2)) + 0.18 * np.exp(-(((grid.y - 0.5) / 0.2) ** 2))
+    )
     alpha = drawn[..., 1] * step(grid.y + 0.12 * noise(26, (2, 9), grid.shape), -1.24, 0.45) * before_throat(grid)
     return [Piece(finish(value, alpha, 0.40, 7, 5), (on_face(x, y, 1.0, 0.04),))]
 
 
-CURTAIN = [[-2.10, 0.05, 0.06], [-2.06, 0.44, 0.54], [-1.86, 0.92, 1.10], [-1.48, 1.24, 1.42], [-0.95, 1.40, 1.55], [-0.30, 1.43, 1.54], [0.50, 1.42, 1.46], [1.40, 1.36, 1.32], [2.20, 1.32, 1.20], [3.10, 1.34, 1.14]]
+CURTAIN = [[-2.10, 0.0, 0.0], [-2.06, 0.44, 0.54], [-1.86, 0.92, 1.10], [-1.48, 1.24, 1.42], [-0.95, 1.40, 1.55], [-0.30, 1.43, 1.54], [0.50, 1.42, 1.46], [1.40, 1.36, 1.32], [2.20, 1.32, 1.20], [3.10, 1.34, 1.14]]  # fmt: skip
 
 
 def curtain() -> list[Piece]:
@@ -273,14 +314,24 @@ def curtain() -> list[Piece]:
     along = along + (rng.normal(0, 0.02, count))[:, None] * t
     begin = rng.uniform(0.05, 1.02, count) * (1 - 0.8 * (rest > 1.5))
     whole = shell.down[-1, 0]
-    end = whole - 0.10 - np.abs(rng.normal(0, 0.30, count)) - 0.22 * (1 + np.sin(lock * 3.3 + side)) - 0.15 * np.clip(1.0 - rest, 0, 1)
+    end = (
+        whole
+        - 0.10
+        - np.abs(rng.normal(0, 0.30, count))
+        - 0.22 * (1 + np.sin(lock * 3.3 + side))
+        - 0.15 * np.clip(1.0 - rest, 0, 1)
+    )
     down = begin[:, None] + (end - begin)[:, None] * t
     order = np.argsort(-rest + 0.5 * rng.normal(size=count), kind="stable")
     tones = np.clip(0.50 + 0.10 * rng.normal(size=count) + 0.10 * np.sin(lock * 2.7 + side), 0.22, 0.9)
-    drawn = draw_strands(on_shell(shell, along, down)[order], tones[order], rng.uniform(0.6, 1.5, count)[order] * 0.9, shell.shape, 0.5)
+    drawn = draw_strands(
+        on_shell(shell, along, down)[order], tones[order], rng.uniform(0.6, 1.5, count)[order] * 0.9, shell.shape, 0.5
+    )
     sheen = 0.36 * np.exp(-(((shell.y + 0.95) / 0.24) ** 2)) + 0.16 * np.exp(-(((shell.y - 1.2) / 0.35) ** 2))
     value = drawn[..., 0] * (0.94 + sheen - 0.22 * step(shell.y, 1.9, 1.0) - 0.30 * step(np.abs(shell.angle), 70, 50))
-    scalp = step(-0.98 - 0.10 * noise(27, (3, 12), shell.shape) - shell.y, 0.0, 0.16) * step(0.5 - np.abs(shell.along), 0, 0.2)
+    scalp = step(-0.98 - 0.10 * noise(27, (3, 12), shell.shape) - shell.y, 0.0, 0.16) * step(
+        0.5 - np.abs(shell.along), 0, 0.2
+    )
     alpha = drawn[..., 1] + (1 - drawn[..., 1]) * scalp
     value = np.where(drawn[..., 1] > 0.5, value, 0.34 * (1 - drawn[..., 1]) + value * drawn[..., 1])
     return [shell.piece(finish(value, alpha, 0.45, 4, 8))]
@@ -292,8 +343,8 @@ TABLE: dict[str, tuple[str, str, str, Callable[[], list[Piece]]]] = {
     "beard-goatee": ("Goatee with moustache", "beard", "lower", goatee),
     "moustache": ("Moustache", "beard", "lower", moustache),
     "hair-fringe": ("Fringe down to the eyes", "hair", "upper", fringe),
-    "hair-across": ("Strands across the face", "hair", "upper lower", across),
-    "hair-curtain": ("Long hair over both sides of the face", "hair", "upper lower", curtain),
+    "hair-across": ("Strands across the face", "hair", "eye lower", across),
+    "hair-curtain": ("Long hair over both sides of the face", "hair", "eye upper", curtain),
 }  # fmt: skip
 
 

@@ -86,7 +86,10 @@ def finger(pose: Pose, name: str, root: np.ndarray, side: np.ndarray, along: np.
     reach = np.array(JOINTS) * (1 - 0.52 * curl)
     points = [root + way * length * r for r in reach]
     seen = 2 if curl > 0.5 else 3  # the last phalanx of a curled finger is out of sight
-    return [(points[k], points[k + 1], radius * TAPER[k], radius * TAPER[k + 1], heights[k], heights[k + 1]) for k in range(seen)]
+    return [
+        (points[k], points[k + 1], radius * TAPER[k], radius * TAPER[k + 1], heights[k], heights[k + 1])
+        for k in range(seen)
+    ]
 
 
 def thumb(pose: Pose) -> list[Bone]:
@@ -107,11 +110,13 @@ def relief(grid: Field, bone: Bone, flat: float = 0.85) -> tuple[np.ndarray, np.
     t = np.clip(((grid.x - a[0]) * way[0] + (grid.y - a[1]) * way[1]) / max(way @ way, 1e-9), 0, 1)
     gone = np.hypot(grid.x - a[0] - t * way[0], grid.y - a[1] - t * way[1])
     radius = ra + t * (rb - ra)
-    height = za + t * (zb - za) + flat * np.sqrt(np.maximum(radius**2 - gone**2, 0)) - 2.5 * np.maximum(gone - radius, 0)
+    height = (
+        za + t * (zb - za) + flat * np.sqrt(np.maximum(radius**2 - gone**2, 0)) - 2.5 * np.maximum(gone - radius, 0)
+    )
     return height, radius - gone, t
 
 
-BACK = [(0.22, -0.16), (0.33, 0.02), (0.45, 0.42), (0.57, 0.85), (0.585, 1.28), (0.46, 1.50), (0.15, 1.585), (-0.14, 1.52), (-0.40, 1.37), (-0.535, 1.18), (-0.55, 0.80), (-0.46, 0.38), (-0.34, 0.02), (-0.22, -0.16)]
+BACK = [(0.22, -0.16), (0.33, 0.02), (0.45, 0.42), (0.57, 0.85), (0.585, 1.28), (0.46, 1.50), (0.15, 1.585), (-0.14, 1.52), (-0.40, 1.37), (-0.535, 1.18), (-0.55, 0.80), (-0.46, 0.38), (-0.34, 0.02), (-0.22, -0.16)]  # fmt: skip
 
 
 def trunk(grid: Field, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +125,9 @@ def trunk(grid: Field, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     back = grid.inside(place(pose, closed(BACK)))
     right = np.array([-way[1], way[0]])
     start, stop = wrist + 0.05 * way * s, wrist + 3.0 * way * s
-    arm = grid.inside(np.array([start - 0.36 * s * right, start + 0.36 * s * right, stop + 0.58 * s * right, stop - 0.58 * s * right]))
+    arm = grid.inside(
+        np.array([start - 0.36 * s * right, start + 0.36 * s * right, stop + 0.58 * s * right, stop - 0.58 * s * right])
+    )
     both = melt([back, arm], 0.08 * s)
     rim = 0.34 * s
     smooth = blur(both, 0.09 * s / grid.texel)
@@ -168,7 +175,11 @@ def knuckles(grid: Field, pose: Pose, parts: dict[str, list[Bone]]) -> tuple[np.
             v = (-(grid.x - centre[0]) * unit[1] + (grid.y - centre[1]) * unit[0]) / s
             near = np.exp(-((v / 0.10) ** 4) - (u / 0.11) ** 2)
             bent = u + 0.9 * v**2 * np.sign(u + 1e-9)
-            bump += strength * (0.016 * np.exp(-((u / 0.11) ** 2) - (v / 0.11) ** 2) - 0.0075 * near * np.cos(bent * 105)) * s
+            bump += (
+                strength
+                * (0.016 * np.exp(-((u / 0.11) ** 2) - (v / 0.11) ** 2) - 0.0075 * near * np.cos(bent * 105))
+                * s
+            )
             red += 0.6 * strength * np.exp(-((u / 0.12) ** 2) - (v / 0.12) ** 2)
     return bump, red
 
@@ -223,7 +234,9 @@ def with_nail(grid: Field, colour: np.ndarray, bone: Bone, scale: float) -> np.n
     return colour + (tone - colour) * (0.62 * plate)[..., None]
 
 
-def flat_sheet(x: tuple[float, float], y: tuple[float, float], flat: Sequence[float], gap: float, tinted: bool) -> dict[str, Any]:
+def flat_sheet(
+    x: tuple[float, float], y: tuple[float, float], flat: Sequence[float], gap: float, tinted: bool
+) -> dict[str, Any]:
     """An upright rectangle on the plane ``flat`` = (depth, bend)."""
     edges = [[[round(x[0], 4), round(at, 4)], [round(x[1], 4), round(at, 4)]] for at in y]
     return {"top": edges[0], "bottom": edges[1], "gap": gap, "flat": list(flat), "tinted": tinted}

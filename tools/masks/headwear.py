@@ -1,77 +1,20 @@
-# ruff: noqa: E501 - profiles and outlines read better on one line
-"""Hats, scarves round the head, hoods, bands and helmets: shells (lathes) around the head, drawn unrolled."""
+# ruff: noqa: E501 - outlines and profiles read better on one line
+"""Hats, caps, bands and helmets: shells around the head. ``MASKS`` has the headscarves and hoods too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
+import hoods
 import numpy as np
-from canvas import line, noise, shade, slanted, step
-from pen import Built, Masks, Piece, blank, blur, build, over
+from canvas import line, noise, step
+from pen import Built, Masks, Piece, blank, build, over
+from shell import Shell, around, below, cloth, edge_at
 
 SOURCE = "headwear.py"
-WIDE = 896  # texels around the head
-DEEPER = 0.30
-KNITS = {"black": [62, 62, 66], "grey": [150, 152, 156], "red": [168, 52, 54], "navy": [56, 66, 104], "mustard": [204, 158, 66], "cream": [232, 224, 206]}
-COTTONS = {"black": [56, 56, 60], "navy": [54, 66, 106], "grey": [146, 148, 152], "khaki": [186, 170, 134], "red": [176, 50, 52], "white": [238, 238, 236]}
-CLOTHS = {"black": [54, 54, 58], "white": [240, 240, 238], "dusty-rose": [206, 160, 158], "teal": [74, 124, 128], "blue": [92, 116, 164], "sand": [214, 196, 166]}
-Profile = Sequence[Sequence[float]]
-
-
-class Shell:
-    """A lathe panel and coordinates on its unrolled picture.
-
-    ``angle`` (degrees) and ``y`` of each texel; ``along``: length around the head at the panel's middle ring, in the
-    face's units; ``down``: length along the profile from its top; ``texel``: height of a texel.
-    """
-
-    def __init__(self, rows: int, profile: Profile, angles: tuple[float, float] = (-180.0, 180.0), columns: int = WIDE,
-                 deeper: float = DEEPER):  # fmt: skip
-        from scipy.interpolate import PchipInterpolator
-
-        # Set back by ``deeper`` and as much deeper: the front stays where it is, the back of the head is covered.
-        rings = np.asarray(profile, np.float64) * [1, 1, 1] + np.outer(np.minimum(1, np.asarray(profile)[:, 2]), [0, 0, deeper])
-        length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(rings, axis=0), axis=1))])
-        self.panel: dict[str, Any] = {"profile": np.round(rings, 4).tolist(), "angles": list(angles), "axis": 1.1 + deeper}
-        at = PchipInterpolator(length / length[-1], rings, axis=0)
-        middle = at(0.5)
-        dense = np.deg2rad(np.linspace(*angles, 1441))
-        steps = np.hypot(np.diff(middle[1] * np.sin(dense)), np.diff(middle[2] * np.cos(dense)))
-        around = np.concatenate([[0], np.cumsum(steps)])
-        column = (np.arange(columns) + 0.5) / columns * around[-1]
-        fraction = (np.arange(rows) + 0.5) / rows
-        self.shape = (rows, columns)
-        angle = np.rad2deg(np.interp(column, around, dense))
-        self.angle, self.y = np.meshgrid(angle, at(fraction)[:, 0])
-        self.along, self.down = np.meshgrid(column - np.interp(0.0, dense, around), fraction * length[-1])
-        self.texel = length[-1] / rows
-        self.wide_texel = around[-1] / columns
-
-    def piece(self, picture: np.ndarray, tinted: bool = True, **more: Any) -> Piece:
-        """The picture on this shell."""
-        return Piece(picture, ({**self.panel, "tinted": tinted, **more},))
-
-
-def around(field: np.ndarray) -> np.ndarray:
-    """Make a field meet itself at the back of the head: its last sixteenth fades into its first columns mirrored."""
-    width = field.shape[1] // 16
-    weight = step(np.arange(width) + 0.5, width / 2, width)
-    out = field.copy()
-    out[:, -width:] = field[:, -width:] * (1 - weight) + field[:, :width][:, ::-1] * weight
-    return out
-
-
-def cloth(value: np.ndarray, alpha: np.ndarray, shadow: np.ndarray | float = 0.0) -> np.ndarray:
-    """Grey cloth of brightness ``value`` over a shadow."""
-    picture = over(blank(value.shape), (0, 0, 0), shadow)
-    return over(picture, np.clip(value, 0.06, 1)[..., None] * np.ones(3), alpha)
-
-
-def below(shell: Shell, edge: np.ndarray, strength: float, reach: float) -> np.ndarray:
-    """The shadow on the skin below an edge at signed distance 0 (positive inside), ``reach`` units deep."""
-    return strength * np.exp(-((np.maximum(-edge, 0) / (0.55 * reach)) ** 2)) * step(edge, -0.85 * reach, 0.3 * reach)
+KNITS = {"black": [62, 62, 66], "grey": [150, 152, 156], "red": [168, 52, 54], "navy": [56, 66, 104], "mustard": [204, 158, 66], "cream": [232, 224, 206]}  # fmt: skip
+COTTONS = {"black": [56, 56, 60], "navy": [54, 66, 106], "grey": [146, 148, 152], "khaki": [186, 170, 134], "red": [176, 50, 52], "white": [238, 238, 236]}  # fmt: skip
 
 
 def ribs(shell: Shell, pitch: float, seed: int, depth: float = 0.26) -> np.ndarray:
@@ -85,14 +28,7 @@ def ribs(shell: Shell, pitch: float, seed: int, depth: float = 0.26) -> np.ndarr
     return value - depth * 0.55 + 0.014 * noise(seed + 1, 1.2, shell.shape) + 0.02 * noise(seed + 2, 9, shell.shape)
 
 
-HEAD = [[-2.16, 0.04, 0.05], [-2.12, 0.44, 0.56], [-1.95, 0.92, 1.14], [-1.60, 1.25, 1.46], [-1.12, 1.40, 1.60], [-0.60, 1.41, 1.62], [-0.08, 1.35, 1.53]]
-
-
-def edge_at(shell: Shell, front: float, side: float, back: float, power: float = 1.6) -> np.ndarray:
-    """Height y of a brim line that runs from the brow over the ears to the nape."""
-    turn = np.abs(shell.angle) / 180
-    half = np.clip(turn / 0.5, 0, 1) ** power
-    return front + (side - front) * half + (back - side) * np.clip(turn / 0.5 - 1, 0, 1)
+HEAD = [[-2.16, 0.0, 0.0], [-2.12, 0.44, 0.56], [-1.95, 0.92, 1.14], [-1.60, 1.25, 1.46], [-1.12, 1.40, 1.60], [-0.60, 1.41, 1.62], [-0.08, 1.35, 1.53]]  # fmt: skip
 
 
 def beanie() -> list[Piece]:
@@ -111,20 +47,29 @@ def beanie() -> list[Piece]:
     return [shell.piece(picture)]
 
 
-CROWN = [[-2.14, 0.04, 0.05], [-2.11, 0.30, 0.40], [-2.02, 0.62, 0.84], [-1.84, 0.95, 1.18], [-1.54, 1.20, 1.44], [-1.14, 1.35, 1.57], [-0.66, 1.38, 1.59], [-0.20, 1.33, 1.50]]
+CROWN = [[-2.14, 0.0, 0.0], [-2.11, 0.30, 0.40], [-2.02, 0.62, 0.84], [-1.84, 0.95, 1.18], [-1.54, 1.20, 1.44], [-1.14, 1.35, 1.57], [-0.66, 1.38, 1.59], [-0.20, 1.33, 1.50]]  # fmt: skip
 
 
 def cap_crown(front: float = -0.74) -> Piece:
     """Six sewn panels, eyelets and a button."""
     shell = Shell(330, CROWN)
     edge = edge_at(shell, front, -0.42, -0.30, 1.4) - shell.y
-    seam = np.abs(np.mod(shell.angle + 30, 60) - 30) / 60 * 2 * np.pi * np.sin(np.clip(shell.down / 1.6, 0, np.pi / 2)) * 1.35
+    seam = (
+        np.abs(np.mod(shell.angle + 30, 60) - 30)
+        / 60
+        * 2
+        * np.pi
+        * np.sin(np.clip(shell.down / 1.6, 0, np.pi / 2))
+        * 1.35
+    )
     value = 0.80 + 0.012 * around(noise(12, 1.3, shell.shape)) + 0.035 * around(noise(13, (46, 22), shell.shape))
     value += -0.24 * line(seam, 0.012) + 0.07 * line(seam - 0.035, 0.016)
     value -= 0.12 * line(seam - 0.052, 0.007) * (np.sin(shell.down * 120) > -0.3)
     eyelet = np.hypot(np.mod(shell.angle, 60) - 30, (shell.down - 0.62) / 1.2 * 60) / 60
     value += -0.35 * step(0.040 - eyelet, 0, 0.02) + 0.10 * line(eyelet - 0.055, 0.015)
-    value -= 0.20 * np.exp(-np.maximum(edge, 0) / 0.03) + 0.10 * line(edge - 0.16, 0.006) * (np.sin(shell.along * 130) > -0.3)
+    value -= 0.20 * np.exp(-np.maximum(edge, 0) / 0.03) + 0.10 * line(edge - 0.16, 0.006) * (
+        np.sin(shell.along * 130) > -0.3
+    )
     value += 0.12 * step(0.10 - shell.down, 0, 0.01) - 0.2 * line(shell.down - 0.11, 0.012)
     behind = step(np.abs(shell.angle), 120, 20)
     shadow = below(shell, edge, 0.45, 0.16) * (1 - behind)
@@ -139,7 +84,7 @@ def brow_shadow(top: float, strength: float, depth: float, half: float = 1.14, a
     fall = (1 - step(v, 0.58 - 0.12 * across**2, 0.72)) * (1 - step(np.abs(across), 0.86, 0.26)) * step(v, 0.03, 0.05)
     picture = over(blank((rows, columns)), (0, 0, 0), strength * fall)
     x = np.linspace(-half, half, 7)
-    panel = {"top": points(x, top + arch * (x / half) ** 2), "bottom": points(x, top + depth + 0 * x), "gap": 0.01, "tinted": False}
+    panel = {"top": points(x, top + arch * (x / half) ** 2), "bottom": points(x, top + depth + 0 * x), "gap": 0.01, "tinted": False}  # fmt: skip
     return Piece(picture, (panel,))
 
 
@@ -168,8 +113,12 @@ def visor(root: float, arch: float, reach: float, jut: float, half: float = 1.24
     value += 0.14 * np.exp(-(((along - 0.62) / 0.22) ** 2) - ((across / 0.62) ** 2))
     for row in range(1, 6):
         value -= 0.07 * line(rim - along - 0.12 * row, 0.013) * (np.sin(u * 420) > -0.5) * step(along, 0.15, 0.1)
-    value += 0.10 * line(distance - 0.06, 0.03) - 0.26 * line(distance, 0.03) - 0.48 * np.exp(-np.maximum(along - 0.06, 0) / 0.13)
-    picture = cloth(value, step(distance, 0.012, 0.024))
+    value += (
+        0.10 * line(distance - 0.06, 0.03)
+        - 0.26 * line(distance, 0.03)
+        - 0.48 * np.exp(-np.maximum(along - 0.06, 0) / 0.13)
+    )
+    picture = cloth(value, step(distance, 0.012, 0.024) * step(along, 0.07, 0.07))
     picture = picture[: int(rows * (RIDGE + 0.03))]
     picture = np.concatenate([picture, np.zeros((rows - len(picture), columns, 4))])
     panel = {"top": points(x, seam), "bottom": points(x, seam + (tip - seam) / RIDGE), "gap": 0.0, "flat": [-0.46, 0.50],
@@ -182,10 +131,13 @@ def cap() -> list[Piece]:
     return [brow_shadow(-0.78, 0.42, 0.72), cap_crown(-0.80), visor(-0.90, 0.27, 0.40, 1.0, 1.16)]
 
 
-BUCKET = [[-2.06, 0.05, 0.06], [-2.03, 0.60, 0.76], [-1.92, 1.04, 1.28], [-1.62, 1.22, 1.46], [-1.18, 1.34, 1.57], [-0.72, 1.40, 1.63]]
+BUCKET = [[-2.06, 0.0, 0.0], [-2.03, 0.60, 0.76], [-1.92, 1.04, 1.28], [-1.62, 1.22, 1.46], [-1.18, 1.34, 1.57], [-0.72, 1.40, 1.63]]  # fmt: skip
 
 
-FRONT = (-98.0, 98.0)  # degrees: the part of a brim before the crown; it may be seen from below
+FRONT, UNDER = (
+    (-98.0, 98.0),
+    (-62.0, 62.0),
+)  # degrees: of a brim, what lies before the crown, and what is seen from below
 
 
 def bucket_brim(angles: tuple[float, float], columns: int, **more: Any) -> Piece:
@@ -198,21 +150,26 @@ def bucket_brim(angles: tuple[float, float], columns: int, **more: Any) -> Piece
     for row in range(1, 7):
         value -= 0.10 * line(edge - 0.07 * row, 0.008) * (np.sin(brim.along * 120) > -0.4)
     value += -0.26 * np.exp(-brim.down / 0.05) - 0.14 * line(edge, 0.014)
-    return brim.piece(cloth(value, step(edge, 0.005, 0.02)), **more)
+    ends = 1 - step(np.abs(brim.angle), 50, 20) if more else 1.0  # of the underside
+    return brim.piece(cloth(value, step(edge, 0.005, 0.02) * ends), **more)
 
 
 def bucket_hat() -> list[Piece]:
     """A soft crown and a sloping stitched brim."""
     crown = Shell(200, BUCKET)
     value = 0.80 + 0.012 * around(noise(31, 1.3, crown.shape)) + 0.045 * around(noise(32, (34, 26), crown.shape))
-    seam = np.minimum(np.abs(crown.down - 1.02), np.deg2rad(90 - np.abs(np.abs(crown.angle) - 90)) + 9 * (crown.down < 1.02))
-    value += (-0.22 * line(seam, 0.014) + 0.06 * line(seam - 0.035, 0.02) - 0.10 * line(seam - 0.06, 0.008)) * step(crown.down, 0.35, 0.3)
+    seam = np.minimum(
+        np.abs(crown.down - 1.02), np.deg2rad(90 - np.abs(np.abs(crown.angle) - 90)) + 9 * (crown.down < 1.02)
+    )
+    value += (-0.22 * line(seam, 0.014) + 0.06 * line(seam - 0.035, 0.02) - 0.10 * line(seam - 0.06, 0.008)) * step(
+        crown.down, 0.35, 0.3
+    )
     top = crown.piece(cloth(value, np.ones(crown.shape)))
-    front = bucket_brim(FRONT, 512, two_sided=True)
-    return [brow_shadow(-0.62, 0.42, 0.62), bucket_brim((-180.0, 180.0), 640), top, front]
+    brims = [bucket_brim(UNDER, 300, two_sided=True), bucket_brim(FRONT, 512)]
+    return [brow_shadow(-0.62, 0.42, 0.62), bucket_brim((-180.0, 180.0), 640), top, *brims]
 
 
-FEDORA = [[-2.04, 0.05, 0.06], [-2.16, 0.50, 0.72], [-2.18, 0.82, 1.08], [-1.96, 1.08, 1.35], [-1.46, 1.28, 1.53], [-1.00, 1.38, 1.60], [-0.70, 1.40, 1.62]]
+FEDORA = [[-2.19, 0.0, 0.0], [-2.188, 0.42, 0.60], [-2.17, 0.80, 1.06], [-1.96, 1.08, 1.35], [-1.46, 1.28, 1.53], [-1.00, 1.38, 1.60], [-0.70, 1.40, 1.62]]  # fmt: skip
 
 
 def fedora() -> list[Piece]:
@@ -225,25 +182,31 @@ def fedora() -> list[Piece]:
         value -= 0.13 * np.exp(-((lean / 12) ** 2) - (((crown.y + 1.72) / 0.36) ** 2))
     top = cloth(value, np.ones(crown.shape))
     ribbon = step(crown.y, -1.12, 0.02)
-    silk = 0.30 + 0.05 * np.sin(crown.down * 300) + 0.06 * around(noise(43, (40, 3), crown.shape)) + 0.10 * line(crown.y + 0.95, 0.08)
+    silk = (
+        0.30
+        + 0.05 * np.sin(crown.down * 300)
+        + 0.06 * around(noise(43, (40, 3), crown.shape))
+        + 0.10 * line(crown.y + 0.95, 0.08)
+    )
     top = over(top, np.clip(silk, 0.05, 1)[..., None] * np.ones(3), ribbon)
     top = over(top, (0, 0, 0), 0.45 * np.exp(-np.abs(crown.y + 1.12) / 0.02) * 0.6 + 0.5 * step(crown.y, -0.80, 0.1))
-    front = felt_brim(FRONT, 512, two_sided=True)
-    return [brow_shadow(-0.72, 0.45, 0.66), felt_brim((-180.0, 180.0), 640), crown.piece(top), front]
+    brims = [felt_brim(UNDER, 300, two_sided=True), felt_brim(FRONT, 512)]
+    return [brow_shadow(-0.72, 0.45, 0.66), felt_brim((-180.0, 180.0), 640), crown.piece(top), *brims]
 
 
 def felt_brim(angles: tuple[float, float], columns: int, **more: Any) -> Piece:
     """A stiff brim with a bound edge, lowest in front."""
     brim = Shell(120, [[-0.86, 1.38, 1.60], [-0.76, 1.66, 1.97], [-0.46, 2.06, 2.37]], angles, columns)
     edge = 1.2 * (edge_at(brim, -0.50, -0.68, -0.62, 0.9) - brim.y)
+    ends = 1 - step(np.abs(brim.angle), 50, 20) if more else 1.0  # of the underside
     value = 0.80 + 0.02 * noise(44, 1.2, brim.shape) + 0.05 * noise(45, (70, 20), brim.shape)
     value += -0.34 * np.exp(-brim.down / 0.07) - 0.10 * line(edge - 0.08, 0.012) + 0.06 * line(edge - 0.04, 0.03)
-    return brim.piece(cloth(value, step(edge, 0.006, 0.02)), **more)
+    return brim.piece(cloth(value, step(edge, 0.006, 0.02) * ends), **more)
 
 
 def headband() -> list[Piece]:
     """A towelling sweatband."""
-    shell = Shell(150, [[-1.16, 1.35, 1.57], [-0.80, 1.36, 1.58], [-0.38, 1.34, 1.53]])
+    shell = Shell(150, [[-1.16, 1.35, 1.57], [-0.80, 1.36, 1.58], [-0.38, 1.34, 1.53]], deeper=0.15)
     upper, lower = edge_at(shell, -1.04, -0.86, -0.70, 1.2), edge_at(shell, -0.64, -0.46, -0.30, 1.2)
     distance = np.minimum(shell.y - upper, lower - shell.y)
     fluff = distance + 0.006 * around(noise(51, 1.6, shell.shape))
@@ -253,7 +216,7 @@ def headband() -> list[Piece]:
     return [shell.piece(cloth(value, step(fluff, 0.01, 0.03), shadow))]
 
 
-HARD = [[-2.14, 0.05, 0.06], [-2.10, 0.46, 0.60], [-1.95, 0.90, 1.14], [-1.64, 1.20, 1.46], [-1.20, 1.38, 1.66], [-0.70, 1.45, 1.75]]
+HARD = [[-2.14, 0.0, 0.0], [-2.10, 0.46, 0.60], [-1.95, 0.90, 1.14], [-1.64, 1.20, 1.46], [-1.20, 1.38, 1.66], [-0.70, 1.45, 1.75]]  # fmt: skip
 
 
 def hard_hat() -> list[Piece]:
@@ -261,12 +224,14 @@ def hard_hat() -> list[Piece]:
     dome, rim = Shell(260, HARD), Shell(48, [[-0.76, 1.45, 1.75], [-0.70, 1.48, 1.79], [-0.60, 1.485, 1.80]])
     value = 0.80 - 0.10 * np.clip(dome.down / dome.down.max(), 0, 1) + 0.008 * around(noise(61, 3, dome.shape))
     for at, wide in ((0, 14), (-32, 7), (32, 7), (180, 14), (-180, 14)):
-        offset = np.deg2rad(np.mod(dome.angle - at + 180, 360) - 180) * np.sin(np.clip(dome.down / 1.5, 0, np.pi / 2)) * 1.3
+        offset = (
+            np.deg2rad(np.mod(dome.angle - at + 180, 360) - 180) * np.sin(np.clip(dome.down / 1.5, 0, np.pi / 2)) * 1.3
+        )
         half = np.deg2rad(wide) * 0.8
         inside = step(half - np.abs(offset), 0, 0.05) * step(1.75 - dome.down, 0, 0.15)
         value += 0.05 * inside + 0.10 * line(offset + half, 0.025) * (inside > 0.01) - 0.14 * line(offset - half, 0.03)
     for angle, y, wide in ((-38, -1.55, 0.22), (24, -1.70, 0.13)):
-        spot = ((np.deg2rad(dome.angle - angle) * 1.2 / wide) ** 2 + ((dome.y - y) / (0.55 * wide)) ** 2)
+        spot = (np.deg2rad(dome.angle - angle) * 1.2 / wide) ** 2 + ((dome.y - y) / (0.55 * wide)) ** 2
         value += 0.20 * np.exp(-spot)
     value -= 0.10 * step(dome.y, -0.80, 0.2)
     shell = cloth(value, np.ones(dome.shape))
@@ -276,121 +241,28 @@ def hard_hat() -> list[Piece]:
     return [brow_shadow(-0.66, 0.42, 0.6), rim.piece(lower), dome.piece(shell), visor(-0.76, 0.10, 0.20, 0.5, 1.3)]
 
 
-TURBAN = [[-2.22, 0.05, 0.06], [-2.20, 0.50, 0.62], [-2.05, 0.98, 1.20], [-1.66, 1.36, 1.60], [-1.22, 1.52, 1.76], [-0.84, 1.48, 1.72], [-0.46, 1.34, 1.58]]
-
-
-def wraps(angle: np.ndarray, y: np.ndarray, turns: int, lean: float) -> tuple[np.ndarray, np.ndarray]:
-    """For overlapping bands of cloth that cross over the brow: which band a texel shows, and where across it (0..1)."""
-    rise = lean * np.abs(np.sin(np.deg2rad(np.clip(angle, -150, 150)) * 0.6))
-    phase = (y + 0.62 + rise) / -0.29
-    band = np.floor(phase)
-    return np.clip(band, 0, turns), np.mod(phase, 1)
-
-
-def turban() -> list[Piece]:
-    """Cloth wound round the head in overlapping folds."""
-    shell = Shell(352, TURBAN)
-    edge = edge_at(shell, -0.78, -0.26, -0.20, 0.9) - shell.y
-    wave = 0.016 * around(noise(72, (60, 20), shell.shape))
-    left, at = wraps(shell.angle - 10, shell.y + wave, 8, -0.62)
-    value = 0.70 + 0.30 * np.sin(np.pi * np.clip(1 - at, 0, 1)) ** 0.8 * (0.5 + 0.5 * at) - 0.10
-    value -= 0.34 * np.exp(-(1 - at) / 0.10)
-    creases = around(slanted(73, -6, 60, 2.2, shell.shape)) * 0.5 + around(slanted(74, 8, 40, 3.5, shell.shape)) * 0.5
-    value += 0.055 * creases + 0.012 * around(noise(75, 1.3, shell.shape)) - 0.20 * np.exp(-np.maximum(edge, 0) / 0.06)
-    value *= 1 - 0.25 * step(-shell.y, 2.0, 0.3)
-    return [shell.piece(cloth(value, step(edge + wave * 0.4, 0.01, 0.03), below(shell, edge, 0.5, 0.16)))]
-
-
-SCARF = [[-2.10, 0.05, 0.06], [-2.05, 0.48, 0.62], [-1.84, 0.98, 1.20], [-1.40, 1.31, 1.48], [-0.75, 1.42, 1.52], [0.0, 1.41, 1.43], [0.70, 1.35, 1.25], [1.30, 1.20, 1.06], [1.90, 1.10, 0.98], [2.50, 1.20, 1.06], [3.10, 1.62, 1.30], [3.60, 2.1, 1.6]]
-
-
-def opening(shell: Shell, half: float, top: float, bottom: float, power: float = 2.3) -> np.ndarray:
-    """Signed distance (about), positive on the cloth, from the hole for the face: an oval that is narrower at the chin."""
-    middle = 0.5 * (top + bottom)
-    tall = 0.5 * (bottom - top)
-    down = (shell.y - middle) / tall
-    across = np.interp(np.abs(shell.angle), [0, 180], [0, np.pi * 1.30]) / (half * (1 - 0.16 * np.clip(down, 0, 1) ** 2))
-    radius = (np.abs(across) ** power + np.abs(down) ** power) ** (1 / power)
-    return (radius - 1) * 0.85
-
-
-def folds(shell: Shell, seed: int, height: float) -> np.ndarray:
-    """Relief of cloth that hangs from the crown and gathers under the chin, in texels."""
-    hang = around(slanted(seed, 82, 110, 9, shell.shape))
-    swing = around(slanted(seed + 1, 62, 90, 7, shell.shape)) * (shell.angle > 0) + around(slanted(seed + 2, -62, 90, 7, shell.shape)) * (shell.angle <= 0)
-    weight = step(shell.y, 0.9, 1.8)
-    cross = around(slanted(seed + 3, 14, 80, 8, shell.shape))
-    neck = step(shell.y, 1.6, 0.8)
-    return height * (hang * (1 - weight) + swing * weight * (1 - 0.6 * neck) + cross * 0.8 * neck)
-
-
-def round_rim(shell: Shell, edge: np.ndarray) -> np.ndarray:
-    """Folds that run along the opening and die away from it, deepest under the chin."""
-    wave = edge + 0.03 * around(noise(88, (60, 60), shell.shape))
-    return 2.6 * np.sin(wave * 34) * np.exp(-wave / 0.30) * (0.35 + 0.65 * step(shell.y, 1.0, 1.4)) * (edge > 0)
-
-
-def headscarf() -> list[Piece]:
-    """A scarf around hair, ears and neck that leaves the face free."""
-    shell = Shell(512, SCARF)
-    edge = opening(shell, 1.10, -0.80, 1.80)
-    relief = folds(shell, 81, 3.2) + round_rim(shell, edge) + 2.0 * np.sqrt(np.clip(edge / 0.05, 0, 1)) + 1.0 * line(edge - 0.06, 0.03)
-    value = 0.86 * shade(blur(relief, 1.2), 0.8, 0.035, 9.0) + 0.010 * noise(85, 1.3, shell.shape)
-    value -= 0.16 * np.exp(-np.maximum(edge, 0) / 0.03)
-    hem = 3.45 + 0.10 * np.sin(np.deg2rad(shell.angle * 3)) + 0.05 * np.sin(np.deg2rad(shell.angle * 7 + 30)) - shell.y
-    alpha = step(edge, 0.01, 0.03) * step(hem, 0.02, 0.05)
-    shadow = np.maximum(below(shell, edge, 0.50, 0.13), below(shell, hem, 0.4, 0.12) * (hem < 0))
-    return [shell.piece(cloth(value, alpha, shadow))]
-
-
-HOOD = [[-2.20, 0.05, 0.06], [-2.16, 0.46, 0.64], [-1.96, 0.98, 1.28], [-1.52, 1.36, 1.62], [-0.90, 1.50, 1.62], [-0.10, 1.50, 1.46], [0.70, 1.44, 1.24], [1.35, 1.32, 1.06], [1.95, 1.22, 0.96], [2.50, 1.40, 1.06], [3.10, 1.9, 1.35], [3.7, 2.5, 1.7]]
-
-
-def hood() -> list[Piece]:
-    """The hood of a sweatshirt, up: a hemmed opening with cords, dark inside."""
-    shell = Shell(512, HOOD)
-    edge = opening(shell, 1.10, -0.94, 1.98, 2.2)
-    relief = folds(shell, 91, 2.0) + 4.0 * np.sqrt(np.clip(edge / 0.06, 0, 1)) - 3.0 * line(edge - 0.17, 0.018) + 1.2 * (1 - step(edge, 0.17, 0.03))
-    value = 0.84 * shade(blur(relief, 1.2), 0.8, 0.04, 9.0) + 0.012 * noise(95, 1.4, shell.shape) - 0.12 * np.exp(-np.maximum(edge, 0) / 0.03)
-    value -= 0.10 * line(edge - 0.155, 0.007) * (np.sin(shell.y * 150) > -0.3)
-    seam = np.abs(np.deg2rad(shell.angle)) * np.sin(np.clip(shell.down / 1.8, 0, np.pi / 2))
-    value -= 0.16 * line(seam, 0.012) * (shell.y < 0)
-    inside = 0.94 * np.exp(-((np.maximum(-edge, 0) / 0.15) ** 2.4)) * step(edge, -0.34, 0.14) * (1 - 0.25 * step(shell.y, 1.7, 0.4))
-    picture = cloth(value, step(edge, 0.01, 0.03), inside)
-    for side in (-1, 1):
-        wobble = 0.03 * np.sin(shell.y * 3 + side)
-        across = np.deg2rad(shell.angle - side * 17) * 1.2 - wobble
-        run = step(shell.y, 2.04, 0.04) * (1 - step(shell.y, 3.5, 0.05))
-        picture = over(picture, (0, 0, 0), 0.35 * line(across - 0.03, 0.05) * run)
-        cord = np.clip(0.95 - 0.35 * (across / 0.04) ** 2 + 0.10 * np.sin(shell.y * 170 + across * 120), 0.2, 1)
-        picture = over(picture, cord[..., None] * np.ones(3), step(0.040 - np.abs(across), 0, 0.02) * run)
-    return [shell.piece(picture)]
-
-
 SHINY = {"yellow": [246, 206, 52], "white": [244, 244, 242], "orange": [240, 134, 46], "blue": [58, 108, 178]}
-FELTS = {"black": [58, 57, 60], "brown": [134, 98, 70], "grey": [146, 146, 148], "camel": [206, 168, 120], "navy": [58, 66, 98]}
+FELTS = {"black": [58, 57, 60], "brown": [134, 98, 70], "grey": [146, 146, 148], "camel": [206, 168, 120], "navy": [58, 66, 98]}  # fmt: skip
 TERRY = {"white": [244, 244, 242], "black": [60, 60, 64], "red": [182, 52, 54], "blue": [70, 104, 170]}
 
 
-@lru_cache(maxsize=1)
-def _table() -> dict[str, tuple[str, str, str, dict[str, Any], Any]]:
-    return {
-        "beanie": ("Knitted beanie", "hat", "top", KNITS, beanie),
-        "cap": ("Baseball cap", "hat", "top", COTTONS, cap),
-        "hat-bucket": ("Bucket hat", "hat", "top upper", COTTONS, bucket_hat),
-        "hat-fedora": ("Felt hat with a brim", "hat", "top", FELTS, fedora),
-        "headband": ("Towelling headband", "headband", "top", TERRY, headband),
-        "hard-hat": ("Safety helmet", "helmet", "top", SHINY, hard_hat),
-        "turban": ("Turban", "headscarf", "top", CLOTHS, turban),
-        "headscarf": ("Headscarf", "headscarf", "top", CLOTHS, headscarf),
-        "hood": ("Hood of a sweatshirt", "hood", "top", COTTONS, hood),
-    }
+TABLE: dict[str, tuple[str, str, str, dict[str, Any], Callable[[], list[Piece]]]] = {
+    "beanie": ("Knitted beanie", "hat", "top", KNITS, beanie),
+    "cap": ("Baseball cap", "hat", "top", COTTONS, cap),
+    "hat-bucket": ("Bucket hat", "hat", "top", COTTONS, bucket_hat),
+    "hat-fedora": ("Felt hat with a brim", "hat", "top", FELTS, fedora),
+    "headband": ("Towelling headband", "headband", "top", TERRY, headband),
+    "hard-hat": ("Safety helmet", "helmet", "top", SHINY, hard_hat),
+    "turban": ("Turban", "headscarf", "top", hoods.CLOTHS, hoods.turban),
+    "headscarf": ("Headscarf", "headscarf", "top", hoods.CLOTHS, hoods.headscarf),
+    "hood": ("Hood of a sweatshirt", "hood", "top", COTTONS, hoods.hood),
+}
 
 
 def make(asset_id: str) -> Built:
     """One asset of this module."""
-    name, kind, regions, colours, draw = _table()[asset_id]
+    name, kind, regions, colours, draw = TABLE[asset_id]
     return build(asset_id, name, "simple", kind, regions, colours, draw(), SOURCE, coarse=5)
 
 
-MASKS: Masks = {asset_id: (lambda asset_id=asset_id: make(asset_id)) for asset_id in _table()}
+MASKS: Masks = {asset_id: (lambda asset_id=asset_id: make(asset_id)) for asset_id in TABLE}

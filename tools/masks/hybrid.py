@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - outlines and profiles read better on one line
 """Several things at once: mask and glasses, hand and mask, hat and scarf. One tint serves all that is not baked."""
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import cotton
 import glasses
 import hair
 import headwear
+import hoods
 import medical
 import respirators
 import shapes
@@ -74,12 +76,12 @@ def scarf_beanie() -> list[Piece]:
 def scarf_hat_sunglasses() -> list[Piece]:
     """Felt hat, dark glasses, and a scarf up to the nose."""
     hat = baked(scaled(headwear.fedora(), 0.7), CHARCOAL)
-    return [*part(wraps.MASKS, "scarf", 0.75), *shades(glasses.round_shades, BLACK), *hat]
+    return [*part(wraps.MASKS, "scarf", 0.7), *shades(glasses.round_shades, BLACK), *hat]
 
 
 def beard_sunglasses() -> list[Piece]:
     """A full beard and dark glasses."""
-    return [*scaled(hair.beard_full(), 0.85), *shades(glasses.wayfarer, BLACK)]
+    return [*scaled(hair.beard_full(), 0.8), *shades(glasses.wayfarer, BLACK)]
 
 
 def gaiter_goggles() -> list[Piece]:
@@ -95,12 +97,12 @@ def cap_surgical() -> list[Piece]:
 
 def hood_cloth() -> list[Piece]:
     """Hood up, cotton mask on."""
-    return [*baked(part(cotton.MASKS, "cloth-pleated"), CHARCOAL), *scaled(headwear.hood(), 0.8)]
+    return [*baked(part(cotton.MASKS, "cloth-pleated"), CHARCOAL), *scaled(hoods.hood(), 0.8)]
 
 
 def headscarf_surgical() -> list[Piece]:
     """A headscarf and a surgical mask."""
-    return [*baked(surgical(), WHITE), *scaled(headwear.headscarf(), 0.8)]
+    return [*baked(surgical(), WHITE), *scaled(hoods.headscarf(), 0.8)]
 
 
 def fringe_surgical() -> list[Piece]:
@@ -122,10 +124,10 @@ TABLE: dict[str, tuple[str, str, str, Mapping[str, Any], Callable[[], list[Piece
     "scarf-beanie": ("Scarf and beanie", "scarf-hat", "lower top", WOOLS, scarf_beanie),
     "scarf-hat-sunglasses": ("Scarf, hat and sunglasses", "scarf-hat", "lower eye top", WOOLS, scarf_hat_sunglasses),
     "beard-sunglasses": ("Beard and sunglasses", "beard-glasses", "lower eye", hair.BEARDS, beard_sunglasses),
-    "gaiter-goggles": ("Gaiter, goggles and beanie", "gaiter-goggles", "lower eye upper top", wraps.JERSEYS, gaiter_goggles),
+    "gaiter-goggles": ("Gaiter, goggles and beanie", "gaiter-goggles", "lower eye upper top", wraps.JERSEYS, gaiter_goggles),  # fmt: skip
     "cap-surgical": ("Cap and surgical mask", "mask-hat", "lower top", headwear.COTTONS, cap_surgical),
     "hood-cloth": ("Hood and cotton mask", "mask-hood", "lower top", headwear.COTTONS, hood_cloth),
-    "headscarf-surgical": ("Headscarf and surgical mask", "mask-headscarf", "lower top", headwear.CLOTHS, headscarf_surgical),
+    "headscarf-surgical": ("Headscarf and surgical mask", "mask-headscarf", "lower top", hoods.CLOTHS, headscarf_surgical),  # fmt: skip
     "fringe-surgical": ("Fringe and surgical mask", "mask-hair", "lower upper", hair.OWN, fringe_surgical),
     "cap-sunglasses": ("Cap and sunglasses", "hat-glasses", "eye top", headwear.COTTONS, cap_sunglasses),
 }  # fmt: skip

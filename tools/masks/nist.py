@@ -54,7 +54,7 @@ def description(coverage: str, shape: str) -> dict:
         "name": f"{shape.capitalize()} shape, {coverage} coverage (upper edge at row {row} of 68)",
         "category": "simple", "kind": "nist", "regions": ["lower"], "coverage": coverage, "shape": shape,
         "texture": "texture.png", "colourways": COLOURWAYS,
-        "geometry": {"panels": [{"top": upper, "bottom": lower, "gap": 0.02, "fitted": True, "uv": [0, 0, 1, 1]}]},
+        "geometry": {"panels": [{"top": upper, "bottom": lower, "gap": 0.015, "fitted": True, "uv": [0, 0, 1, 1]}]},
         "licence": "Apache-2.0", "source": SOURCE,
     }  # fmt: skip
 

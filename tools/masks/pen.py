@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - outlines and profiles read better on one line
 """Drawing things that are worn but are no cloth mask: pieces, outlines in the face's frame, atlases, asset folders.
 
 A *piece* is a picture and the panels and ribbons that show it. Pieces are stacked into one atlas; hybrids concatenate
@@ -16,7 +17,9 @@ import cv2
 import numpy as np
 from canvas import step
 
-GUTTER = 14  # transparent rows between pieces, so that reduced textures do not bleed
+GUTTER = (
+    14  # rows between pieces, so that reduced textures do not bleed: each piece's own border goes on for half of it
+)
 STEP = 4  # levels are rounded to multiples of it: smaller files
 FINE = 3  # outlines are filled on a grid this much finer
 LICENCE = "Apache-2.0"
@@ -98,7 +101,7 @@ def over(below: np.ndarray, colour: np.ndarray | Sequence[float], alpha: np.ndar
     alpha = np.clip(np.broadcast_to(alpha, below.shape[:2]), 0, 1)
     total = alpha + below[..., 3] * (1 - alpha)
     kept = (below[..., 3] * (1 - alpha))[..., None]
-    mixed = (np.asarray(colour, np.float64) * alpha[..., None] + below[..., :3] * kept) / np.maximum(total, 1e-6)[..., None]
+    mixed = (np.asarray(colour, np.float64) * alpha[..., None] + below[..., :3] * kept) / np.maximum(total, 1e-6)[..., None]  # fmt: skip
     return np.dstack([mixed, total])
 
 
@@ -173,14 +176,20 @@ def _resized(picture: np.ndarray, factor: float) -> np.ndarray:
 
 
 def atlas(pieces: Sequence[Piece], coarse: int = STEP) -> tuple[np.ndarray, dict[str, Any]]:
-    """Stack the pieces' pictures: the uint8 RGBA texture and the geometry that refers to it."""
+    """Stack the pieces' pictures: the uint8 RGBA texture and the geometry that refers to it.
+
+    Around each picture its border goes on, so that what is opaque up to there does not fade into the next.
+    """
     width = max(piece.picture.shape[1] for piece in pieces)
     height = sum(piece.picture.shape[0] for piece in pieces) + GUTTER * (len(pieces) - 1)
     texture, row = np.zeros((height, width, 4)), 0
     geometry: dict[str, Any] = {"panels": [], "ribbons": []}
     for piece in pieces:
         rows, columns = piece.picture.shape[:2]
-        texture[row : row + rows, :columns] = piece.picture
+        above, below = min(row, GUTTER // 2), min(height - row - rows, GUTTER // 2)
+        right = min(width - columns, GUTTER // 2)
+        grown = np.pad(piece.picture, ((above, below), (0, right), (0, 0)), mode="edge")
+        texture[row - above : row + rows + below, : columns + right] = grown
         uv = [0.0, round(row / height, 6), round(columns / width, 6), round((row + rows) / height, 6)]
         geometry["panels"] += [{**panel, "uv": uv} for panel in piece.panels]
         geometry["ribbons"] += [{**ribbon, "uv": uv} for ribbon in piece.ribbons]

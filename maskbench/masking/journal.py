@@ -1,0 +1,107 @@
+"""The rows of a run that is under way: on disk, a line each, found again by their place in the file.
+
+What is appended has reached the operating system when ``append`` returns, so that killing the process loses nothing of
+it. In memory there is one offset per input; the rows, a kilobyte each, stay on disk until the manifest is written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from maskbench import manifest
+from maskbench.errors import ManifestError, MaskbenchError
+from maskbench.files import atomic_write
+from maskbench.types import ManifestRow
+
+NAME = "manifest.journal.jsonl"
+
+
+class Journal:
+    """One file of rows, open for the length of a run; the last line about an input counts.
+
+    Opening it finds the rows of an interrupted run, or else of the manifest of a finished one. A last line that was cut
+    short by an interruption is dropped.
+
+    Raises:
+        ManifestError: a line before the last, or the manifest, is damaged.
+        MaskbenchError: the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._offsets: dict[str, int] = {}
+        finished = folder / manifest.NAME
+        if not self._path.exists() and finished.is_file():
+            with atomic_write(self._path) as stream:
+                stream.writelines(f"{manifest.row_to_json(row)}\n".encode() for row in manifest.iterate(finished))
+        try:
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._end = self._index()
+        os.ftruncate(self._handle, self._end)
+
+    def _index(self) -> int:
+        """Note where each row is; return where the last whole line ends."""
+        end = 0
+        with open(self._path, "rb") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    source = manifest.row_from_json(line).source
+                except (ValueError, TypeError) as error:
+                    if stream.read(1):
+                        raise ManifestError(f"{self._path}:{number}: damaged line; delete it and resume") from error
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                self._offsets[source] = end
+                end += len(line)
+        return end
+
+    def append(self, source: str, line: str) -> None:
+        """Add the row of an input, as ``manifest.row_to_json`` gives it."""
+        data = f"{line}\n".encode()
+        try:
+            written = os.write(self._handle, data)
+            if written < len(data):  # a full disk: half a line must not be continued by the next
+                os.ftruncate(self._handle, self._end)
+                raise OSError(28, os.strerror(28))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._offsets[source] = self._end
+        self._end += len(data)
+
+    def get(self, source: str) -> ManifestRow | None:
+        """The row of an input, None when there is none. May be called while another thread appends."""
+        offset = self._offsets.get(source)
+        return None if offset is None else manifest.row_from_json(self._line(offset))
+
+    def _line(self, offset: int) -> bytes:
+        data, size = b"", 4096
+        while b"\n" not in data:
+            data, size = os.pread(self._handle, size, offset), 4 * size
+        return data[: data.index(b"\n")]
+
+    def __len__(self) -> int:
+        """How many inputs have a row."""
+        return len(self._offsets)
+
+    def rows(self) -> Iterator[ManifestRow]:
+        """Every row that counts, in the order in which the inputs were first written."""
+        for source in list(self._offsets):
+            row = self.get(source)
+            assert row is not None
+            yield row
+
+    def close(self) -> None:
+        """Close the file; it stays."""
+        os.close(self._handle)
+
+    def remove(self) -> None:
+        """Delete the file, once the manifest holds its rows."""
+        self._path.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> MaskbenchError:
+        return MaskbenchError(f"{self._path}: cannot be written ({error.strerror}); make room and use --resume")

@@ -1,0 +1,242 @@
+"""The compiled loops against slow oracles that say the same in NumPy (tests/reference)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference import kernels as oracle
+from reference.raster import rasterise
+
+from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking import kernels
+from maskbench.masking.assets import select_assets
+from maskbench.masking.kernels import _own, blend, draw_layer, paint_order
+from maskbench.masking.pose import pose
+from maskbench.masking.render import surface_of, texture_levels
+from maskbench.masking.space import control_points
+
+HEIGHT, WIDTH = 14, 18
+
+
+def own(x, y, triangles, order, samples: int, height: int = HEIGHT, width: int = WIDTH):
+    """``_own`` on a whole picture: the owners and the pixels marked as touched."""
+    owner, touched = np.full((height * samples, width * samples), -1, np.int32), np.zeros((height, width), np.uint8)
+    sx, sy = (np.asarray(p, float) * samples + (samples - 1) / 2 for p in (x, y))
+    _own(owner, touched, sx, sy, np.asarray(triangles, np.int32), np.asarray(order, np.int32), samples, 0)
+    return owner, touched
+
+
+def facing(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """The triangles wound so that all have positive projected area; slivers are left out."""
+    a, b, c = (points[triangles[:, k], :2] for k in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1]
+    turned = np.where((area < 0)[:, None], triangles[:, ::-1], triangles)
+    return turned[np.abs(area) > 0.05].astype(np.int32)
+
+
+def scene(seed: int, count: int = 9):
+    """Random triangles, some of them partly or wholly outside the picture: points (12, 3), triangles."""
+    rng = np.random.default_rng(seed)
+    points = np.column_stack([rng.uniform(-7, 26, 12), rng.uniform(-7, 22, 12), rng.uniform(-5, 5, 12)])
+    return points, facing(points, rng.integers(0, 12, (count, 3)))
+
+
+def attributes_of(seed: int, count: int = 12) -> np.ndarray:
+    """uv that reach a little beyond the texture, brightness up to past white, opacity up to 1: (4, count)."""
+    rng = np.random.default_rng(seed)
+    return np.stack([*rng.uniform(-0.05, 1.05, (2, count)), rng.uniform(0.4, 1.8, count), rng.uniform(0, 1, count)])
+
+
+def pyramid(seed: int, sizes=((32, 24), (23, 17), (16, 12))):
+    """Premultiplied noise at several levels, side by side, and each level alone: packed, places, levels."""
+    rng, levels, places, left = np.random.default_rng(seed), [], [], 0
+    for width, height in sizes:
+        picture = rng.integers(0, 256, (height, width, 4))
+        picture[..., :3] = picture[..., :3] * picture[..., 3:] // 255
+        levels.append(picture.astype(np.uint8))
+        places.append((left, 0, width, height))
+        left += width
+    packed = np.zeros((sizes[0][1], left, 4), np.uint8)
+    for level, (x0, y0, width, height) in zip(levels, places, strict=True):
+        packed[y0 : y0 + height, x0 : x0 + width] = level
+    return packed, np.array(places, np.int64), levels
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(12))
+def test_every_sample_belongs_to_the_last_triangle_that_holds_it(seed: int, samples: int):
+    points, triangles = scene(seed)
+    order = np.random.default_rng(seed).permutation(len(triangles))
+    owner, touched = own(points[:, 0], points[:, 1], triangles, order, samples)
+    expected = oracle.owners(points[:, 0], points[:, 1], triangles, order, samples, HEIGHT, WIDTH)
+    assert np.array_equal(owner, expected)
+    held = (expected >= 0).reshape(HEIGHT, samples, WIDTH, samples).any((1, 3))
+    assert np.array_equal(touched > 0, held), "a pixel is marked exactly if one of its samples has an owner"
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_neighbours_leave_no_gap_along_shared_edges(samples: int):
+    rng = np.random.default_rng(samples)
+    grid = np.stack(np.meshgrid(np.linspace(-3, 20, 9), np.linspace(-3, 17, 8)), -1).reshape(-1, 2)
+    inner = (grid > grid.min(0)).all(1) & (grid < grid.max(0)).all(1)
+    for step in (0.5, 0.25, 1e-6, 0.0):  # corners on samples, halfway between them, a hair beside, anywhere
+        moved = grid + inner[:, None] * rng.uniform(-0.9, 0.9, grid.shape)
+        moved = np.round(moved / step) * step if step else moved
+        index = np.arange(72).reshape(8, 9)
+        a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
+        triangles = np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)])
+        owner, _ = own(moved[:, 0], moved[:, 1], triangles, np.arange(len(triangles)), samples)
+        assert (owner >= 0).all(), step
+
+
+def test_level_and_upright_edges_through_sample_centres_are_inside():
+    x, y = np.array([2.0, 9.0, 9.0, 2.0]), np.array([3.0, 3.0, 8.0, 8.0])
+    owner, touched = own(x, y, [[0, 1, 2], [0, 2, 3]], [0, 1], 1)
+    expected = np.full((HEIGHT, WIDTH), False)
+    expected[3:9, 2:10] = True
+    assert np.array_equal(owner >= 0, expected) and np.array_equal(touched > 0, expected)
+    only, _ = own(x, y, [[0, 1, 2]], [0], 1)
+    assert (only[3, 2:10] == 0).all() and only[8, 9] == 0 and only[8, 8] == -1
+    beside, _ = own(x + [0.001, -0.001, -0.001, 0.001], y + [0.001, 0.001, -0.001, -0.001], [[0, 1, 2]], [0], 1)
+    assert (beside[3] == -1).all() and (beside[:, 9] == -1).all()
+
+
+def test_what_lies_outside_the_picture_touches_nothing():
+    x, y = np.array([0.0, 6.0, 3.0]), np.array([0.0, 0.0, 5.0])
+    for shift in ((40, 0), (-40, 0), (0, 40), (0, -40), (-6.6, 0), (WIDTH - 0.4, 0)):
+        owner, touched = own(x + shift[0], y + shift[1], [[0, 1, 2]], [0], 2)
+        assert (owner == -1).all() and not touched.any(), shift
+    around, _ = own(np.array([-900.0, 900, 0]), np.array([-900.0, -900, 900]), [[0, 1, 2]], [0], 2)
+    assert (around == 0).all()
+
+
+@pytest.mark.parametrize("yaw", [0, -35, 60])
+def test_a_real_mask_is_owned_as_the_numpy_rasteriser_says(yaw: int):
+    angle = np.deg2rad(yaw)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    control = 40 * control_points(canonical_face() @ turn.T) + [61.3, 40.7, 0]
+    surface = surface_of(select_assets("surgical")[0])
+    points, _ = pose(surface, control)
+    order = paint_order(points, surface.triangles)
+    owner, _ = own(points[:, 0], points[:, 1], surface.triangles, order, 1, 130, 120)
+    seen = rasterise(points, surface.triangles, (), 120, 130)
+    expected = np.full((130, 120), -1)
+    expected[seen.y0 : seen.y0 + seen.triangle.shape[0], seen.x0 : seen.x0 + seen.triangle.shape[1]] = seen.triangle
+    assert (expected >= 0).sum() > 3000 and (owner == expected).mean() > 0.9999
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_triangles_are_painted_from_the_farthest_to_the_nearest(seed: int):
+    rng = np.random.default_rng(seed)
+    points = np.column_stack([rng.uniform(0, 30, (20, 2)), rng.integers(-2, 3, 20)])  # few depths: many ties
+    triangles = rng.integers(0, 20, (60, 3)).astype(np.int32)
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    area = (b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1]
+    front = np.flatnonzero(area > 1e-6)
+    expected = front[np.argsort(-(a + b + c)[front, 2], kind="stable")]
+    assert np.array_equal(paint_order(points, triangles), expected) and 10 < len(front) < 50
+
+
+def test_painting_nothing_gives_an_empty_order():
+    points = np.array([[0.0, 0, 0], [9, 0, 0], [9, 9, 0]])
+    assert len(paint_order(points, np.array([[0, 2, 1]], np.int32))) == 0
+    assert len(paint_order(points, np.zeros((0, 3), np.int32))) == 0
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_layer_is_drawn_as_the_definition_says(seed: int, samples: int):
+    points, triangles = scene(seed, 6)
+    attributes, tint = attributes_of(seed), np.array([1.0, 0.8, 0.6])
+    packed, places, levels = pyramid(seed)
+    layer = np.zeros((HEIGHT, WIDTH, 4), np.float32)
+    layer[2:8, 3:9] = [0.2, 0.3, 0.1, 0.5]  # something drawn before
+    order = np.arange(len(triangles), dtype=np.int32)
+    args = points[:, 0], points[:, 1], triangles, order, attributes
+    expected = oracle.draw(layer, *args, levels, tint, samples)
+    draw_layer(layer, *args, packed, places, tint, samples)
+    assert np.abs(layer - expected).max() < 2e-5
+    assert (layer[..., :3] <= layer[..., 3:] + 1e-6).all(), "no colour exceeds white"
+
+
+@pytest.mark.parametrize(("texels", "level"), [(0.5, 0), (1.0, 0), (1.15, 0), (1.25, 1), (1.6, 1), (1.75, 2), (9, 2)])
+def test_the_level_of_detail_has_texels_about_as_large_as_pixels(texels: float, level: int):
+    packed, places, levels = pyramid(0)
+    x, y = np.array([-1.0, 40.0, -1.0]), np.array([-1.0, -1.0, 40.0])
+    u, v = (x + 1) * texels / levels[0].shape[1], (y + 1) * texels / levels[0].shape[0] / 3  # compressed across most
+    attributes = np.stack([u, v, np.ones(3), np.ones(3)])
+    layer = np.zeros((4, 4, 4), np.float32)
+    triangles, order = np.array([[0, 1, 2]], np.int32), np.array([0], np.int32)
+    for number, picture in enumerate(levels):
+        packed[:, places[number, 0] : places[number, 0] + picture.shape[1]] = 50 + 80 * number
+    draw_layer(layer, x, y, triangles, order, attributes, packed, places, np.ones(3), 2)
+    assert np.allclose(layer[..., 3], (50 + 80 * level) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("band", [1, 700, 5000])
+def test_working_in_bands_changes_nothing(band: int, monkeypatch: pytest.MonkeyPatch):
+    points, triangles = scene(3, 12)
+    packed, places, _ = pyramid(1)
+    layers = [np.zeros((HEIGHT, WIDTH, 4), np.float32) for _ in range(2)]
+    order = np.arange(len(triangles), dtype=np.int32)
+    args = points[:, 0], points[:, 1], triangles, order, attributes_of(3), packed, places, np.ones(3), 3
+    draw_layer(layers[0], *args)
+    monkeypatch.setattr(kernels, "BAND_SAMPLES", band)
+    draw_layer(layers[1], *args)
+    assert np.array_equal(*layers) and layers[0].any()
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("amount", [0.0, 5.0])
+def test_blending_as_the_definition_says(grey: bool, amount: float):
+    rng = np.random.default_rng(int(amount) + grey)
+    picture = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    alpha = np.where(rng.random((30, 40)) < 0.4, 0, rng.random((30, 40)))
+    layer = np.dstack([rng.random((30, 40, 3)) * alpha[..., None], alpha]).astype(np.float32)
+    tile = rng.normal(size=(16, 16)).astype(np.float32)
+    out, marks = picture.copy(), np.full((30, 40), 7, np.uint8)
+    blend(out, layer, marks, tile, amount, 5, 11, grey)
+    expected, expected_marks = oracle.blended(picture, layer, tile, amount, (5, 11), grey)
+    assert np.array_equal(marks, expected_marks) and np.array_equal(out[marks == 0], picture[marks == 0])
+    difference = np.abs(out.astype(int) - expected)
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # float32 against float64 at a half
+    if grey:
+        solid = marks == 255
+        assert (out[solid] == out[solid][:, :1]).all()
+
+
+def test_the_blend_rounds_to_the_nearest_and_leaves_alone_what_rounds_to_nothing():
+    picture = np.array([[[10, 20, 30], [10, 20, 30], [10, 20, 30]]], np.uint8)
+    layer = np.zeros((1, 3, 4), np.float32)
+    layer[0, 0] = [0.0019, 0.0019, 0.0019, 0.0019]  # 0.48 of 255
+    layer[0, 1] = [0.002, 0.002, 0.002, 0.002]  # 0.51 of 255: alpha 1
+    layer[0, 2] = [0.5, 0.25, 0.0, 1.0]
+    alpha = np.zeros((1, 3), np.uint8)
+    blend(picture, layer, alpha, np.ones((1, 1), np.float32), 40.0 * 0, 0, 0, False)
+    assert alpha.tolist() == [[0, 1, 255]]
+    assert picture[0].tolist() == [[10, 20, 30], [11, 21, 31], [128, 64, 0]]  # 10 + 245/255, ..., 127.5 up
+
+
+def test_a_grey_picture_under_a_grey_layer_stays_grey():
+    rng = np.random.default_rng(0)
+    picture = np.repeat(rng.integers(0, 256, (20, 20, 1)), 3, -1).astype(np.uint8)
+    alpha = rng.random((20, 20, 1)).astype(np.float32)
+    layer = np.concatenate([rng.random((20, 20, 3)).astype(np.float32) * alpha, alpha], -1)
+    blend(picture, layer, np.zeros((20, 20), np.uint8), rng.normal(size=(8, 8)).astype(np.float32), 3.0, 0, 0, True)
+    assert np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(picture[..., 0], picture[..., 2])
+
+
+def test_real_textures_are_drawn_as_the_definition_says():
+    asset = select_assets("cloth-check")[0]
+    packed, places = texture_levels(asset)
+    levels = [packed[y0 : y0 + high, x0 : x0 + wide] for x0, y0, wide, high in places]
+    control = 14 * control_points(canonical_face()) + [10.2, 5.9, 0]
+    surface = surface_of(asset)
+    points, opacity = pose(surface, control)
+    attributes = np.stack([*surface.uv.T, np.linspace(0.6, 1.2, len(points)), opacity])
+    order = paint_order(points, surface.triangles)
+    layer = np.zeros((20, 16, 4), np.float32)  # a part of it
+    args = points[:, 0], points[:, 1], surface.triangles, order, attributes
+    expected = oracle.draw(layer, *args, levels, np.array([0.9, 1.0, 1.1]), 2)
+    draw_layer(layer, *args, packed, places, np.array([0.9, 1.0, 1.1]), 2)
+    assert np.abs(layer - expected).max() < 2e-5 and (layer[..., 3] > 0.9).sum() > 50
