@@ -40,7 +40,8 @@ def crops(folder: Path) -> list[Path]:
     folder.mkdir()
     for number in range(DISTINCT):
         small = np.random.default_rng(number).uniform(40, 220, (7, 7, 3)).astype(np.float32)
-        cv2.imwrite(str(folder / f"{number}.jpg"), cv2.resize(small, (112, 112), interpolation=cv2.INTER_CUBIC))
+        large = np.clip(cv2.resize(small, (112, 112), interpolation=cv2.INTER_CUBIC), 0, 255)
+        cv2.imwrite(str(folder / f"{number}.jpg"), large.astype(np.uint8))
     return sorted(folder.iterdir())
 
 

@@ -93,10 +93,10 @@ def synthesize(
             todo = [file for file in files if file.is_image and file.path not in kept]
             outputs.begin(todo, journal)
             arguments = (inputs, outputs.writer, config.fixed(), cache, engine != "local" or workers > 1)
-            answers = track(spread(make_worker, arguments, todo, workers), len(kept) + len(todo), "masking", len(kept))
-            for file, answer in answers:
-                _note(answer or _crashed(file, config.seed), file, journal, out_dir, tally)
-                outputs.done(file)
+            with closing(spread(make_worker, arguments, todo, workers)) as answers:
+                for file, answer in track(answers, len(kept) + len(todo), "masking", len(kept)):
+                    _note(answer or _crashed(file, config.seed), file, journal, out_dir, tally)
+                    outputs.done(file)
             outputs.finish()
             digest = manifest.write_sorted(out_dir / manifest.NAME, tally.through(_rows(files, journal, config.seed)))
             journal.remove()

@@ -174,8 +174,8 @@ def _brow_binding() -> np.ndarray:
 def face_colour(image: np.ndarray, control: np.ndarray, of: str) -> np.ndarray:
     """The colour of the face's own "skin" or "hair" as it appears in the picture: (3,) float64, 0..1.
 
-    Hair is judged by the darkest quarter of the brows, which are in sight more often than the hair of the head. What lies
-    outside the picture counts by the pixels at its border.
+    Hair is judged by the darkest quarter of the brows, which are in sight more often than the hair of the head. What
+    lies outside the picture counts by the pixels at its border.
     """
     if of == "skin":
         colours, _ = _sample(image, _skin_model()[0] @ control)

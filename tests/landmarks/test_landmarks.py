@@ -187,7 +187,8 @@ def test_damaged_landmark_files_are_never_believed(tmp_path: Path):
 
 def test_landmark_files_are_numpy_files_and_other_arrays_are_not_believed(tmp_path: Path):
     path, face = tmp_path / "x.npy", mesh_landmarks(canonical_face() * 30 + [50, 50, 0], "one")
-    for faces in ([], [mesh_landmarks(face.points, "a")], [mesh_landmarks(face.points + n, f"d{n}") for n in range(20)]):
+    many = [mesh_landmarks(face.points + n, f"d{n}") for n in range(20)]
+    for faces in ([], [mesh_landmarks(face.points, "a")], many):
         cache_module._write(path, faces)
         assert np.load(path, allow_pickle=False).shape == (len(faces), 468, 3)
         back = cache_module._read(path)

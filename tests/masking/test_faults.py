@@ -209,7 +209,8 @@ def test_a_strap_is_sewn_to_a_panel_near_it_and_else_shows_an_open_end(
     mask: Mask, aside: float, deeper: float, faults: int
 ):
     start = [START[0] + aside, START[1], START[2] + deeper]
-    mask.write(geometry={"panels": [PANEL], "ribbons": [STRAP | {"points": [start, *STRAP["points"][1:]], "width": 0.2}]})
+    strap = STRAP | {"points": [start, *STRAP["points"][1:]], "width": 0.2}
+    mask.write(geometry={"panels": [PANEL], "ribbons": [strap]})
     load_asset.cache_clear()
     errors = mask.errors()
     assert len(errors) == faults
