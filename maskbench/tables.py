@@ -9,6 +9,8 @@ from pathlib import Path
 
 from maskbench.errors import MaskbenchError
 
+LONGEST_FIELD = 131_072  # characters
+
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A header and rows as CSV with ``\\n`` line ends; fields are quoted only where they must be."""
@@ -48,6 +50,7 @@ def read_columns(path: Path, kind: type[MaskbenchError] = MaskbenchError) -> tup
         MaskbenchError: (or ``kind``) a row is longer or shorter than the header, a quote is not closed, or a field
             holds a line break; "FILE:LINE: ...".
     """
+    csv.field_size_limit(LONGEST_FIELD)  # the limit is the process's, and manifests raise it
     reader = csv.reader(io.StringIO(read_text(path, kind).rstrip("\r\n"), newline=""), strict=True)
     # One flat list: a million small lists would keep Python's garbage collector busier than the parser.
     names, values, line = [], [], 0

@@ -86,11 +86,9 @@ def synthesize(
 
     protocol = load_protocol(protocol_name) if protocol_name else None
     only, wanted = (masked_paths(protocol), protocol.masking) if protocol else (None, {})
-    chosen = (mask, recipe, coverage, shape, colour, style, fraction)
-    if wanted and all(value in (None, ()) for value in chosen):
-        resolved = load_recipe(wanted["recipe"], wanted["version"])
-    else:
-        resolved = resolve_recipe(*chosen)
+    of_protocol = wanted and not (mask or recipe or coverage or shape)
+    base = load_recipe(wanted["recipe"], wanted["version"]) if of_protocol else recipe
+    resolved = resolve_recipe(mask, base, coverage, shape, colour, style, fraction)
     config = SynthesisConfig(
         recipe=resolved, seed=wanted.get("seed", 0) if seed is None else seed, landmarks=landmarks, faces=policy,
         save_alpha=save_alpha, masks_dirs=tuple(str(folder) for folder in masks_dir),

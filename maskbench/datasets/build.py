@@ -19,14 +19,13 @@ from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import read_json, write_json, write_text
 from maskbench.masking.engine import Summary, locked, synthesize
-from maskbench.masking.synthesis import SynthesisConfig
+from maskbench.masking.synthesis import PIXEL_LIBRARIES, SynthesisConfig
 from maskbench.tables import csv_text
 
 RECORD = "dataset.json"
 FORMAT_VERSION = 1
 UNFINISHED, COMPLETE = "unfinished", "complete"
 _LEFT_BY_A_KILL = re.compile(r"\.[0-9a-f]{16}\.(tmp|old)")
-_LIBRARIES = ("mediapipe", "numpy", "opencv-contrib-python")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def building(source: Path, out: Path, kind: str, options: Mapping[str, Any]) -> 
 def _versions() -> dict[str, str]:
     from maskbench import __version__
 
-    return {"maskbench": __version__} | {name: version(name) for name in _LIBRARIES}
+    return {"maskbench": __version__} | {name: version(name) for name in PIXEL_LIBRARIES}
 
 
 def _claim(out: Path, record: dict[str, Any]) -> None:

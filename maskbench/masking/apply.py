@@ -35,8 +35,8 @@ def apply_mask(
             something else is asked for.
 
     Returns:
-        The masked picture, its alpha (H, W) uint8 (0 = untouched) and the placement with its coverage; where the recipe
-        puts several masks on a face, the placement of the first.
+        The masked picture, its alpha (H, W) uint8 (0 = untouched) and the placement with its coverage. Where the recipe
+        puts several masks on a face that is the first one's; ``placements`` has all.
 
     Raises:
         ImageError: the array is no picture, or shows no face.
@@ -53,7 +53,7 @@ def apply_mask(
     if not faces:
         raise ImageError(f"{no_face(found, landmarks)}; give a picture that shows a face")
     masked = mask_faces(image, faces, wardrobe, digest, seed)
-    return MaskedImage(masked.image, masked.alpha, masked.placements[0])
+    return MaskedImage(masked.image, masked.alpha, masked.placements[0], tuple(masked.placements))
 
 
 @lru_cache(maxsize=4)

@@ -128,7 +128,7 @@ def load_asset(folder: Path) -> MaskAsset:
     )
     if folder.parent != shipped_root():
         check_geometry(data["geometry"], path)
-        _ = asset.texture
+        _ = asset.texture, asset.sha256  # what a user may move or delete is read at once
     return asset
 
 
@@ -163,10 +163,11 @@ def check_description(data: Any, path: Path) -> None:
     need(data["category"] in CATEGORIES, f"category must be one of {', '.join(CATEGORIES)}")
     for key in ("name", "kind", "texture", "licence", "source"):
         need(isinstance(data[key], str) and bool(data[key]), f"{key} must be a text")
+    need(type(data["version"]) is int and data["version"] > 0, "version must be a whole number from 1")
     need(isinstance(data["colourways"], dict), "colourways must map names to [R, G, B]")
     need(bool(data["colourways"]), "colourways is empty; give at least one name with its RGB")
     for name, rgb in data["colourways"].items():
-        valid = isinstance(rgb, list) and len(rgb) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in rgb)
+        valid = isinstance(rgb, list) and len(rgb) == 3 and all(type(v) is int and 0 <= v <= 255 for v in rgb)
         need(valid or rgb in FROM_THE_FACE, f'colourway "{name}" must be three integers 0 to 255, "skin" or "hair"')
     for key, known in (("regions", REGIONS), ("styles", STYLES)):
         values = data.get(key, known[:1])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from maskbench import manifest
+from maskbench.datasets.ar import refuse_ar
 from maskbench.datasets.folder import InputFile
 from maskbench.datasets.inputs import FolderInputs, ShardInputs, open_inputs
 from maskbench.errors import ManifestError, MaskbenchError
@@ -157,6 +158,7 @@ def _listed(
         files = [file for file in files if file.path in wanted]
     if not any(file.is_image for file in files):
         raise MaskbenchError(f"{faces_dir}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
+    refuse_ar(Path(faces_dir), [file.path for file in files])
     if alpha:
         files = [_clear_of_alphas(file) for file in files]
     return files

@@ -6,21 +6,14 @@ The slow oracles in tests/reference say the same in NumPy.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
-
-from maskbench.files import cache_root
-
-# Compiled code is kept beside maskbench's other caches: the installed package may be read-only.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_root() / "numba"))
-
-from numba import njit  # noqa: E402 - numba reads the variable when it is imported
+from numba import njit
 
 
 def compiled(function: Callable) -> Callable:
-    """``njit`` with its disk cache where one can be written, without it elsewhere."""
+    """``njit`` with its disk cache: beside this file or in the user's cache folder; else without."""
     try:
         return njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # "cannot cache function": no writable place

@@ -27,11 +27,19 @@ JPEG_MARGIN = 16
 
 @dataclass(frozen=True)
 class MaskedImage:
-    """A picture with a mask: ``image`` (H, W, 3) uint8 RGB, ``alpha`` (H, W) uint8 (0 = untouched), its placement."""
+    """A picture with a mask.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        alpha: (H, W) uint8, 0 = untouched.
+        placement: of the mask; the first one's where a recipe puts on several.
+        placements: of all masks in drawing order, where there may be several; else empty.
+    """
 
     image: np.ndarray
     alpha: np.ndarray
     placement: Placement
+    placements: tuple[Placement, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ from maskbench.masking.wardrobe import Wardrobe
 from maskbench.parallel import forkable
 from maskbench.types import Landmarks, ManifestRow
 
+# Whose versions decide the pixels.
+PIXEL_LIBRARIES = ("llvmlite", "mediapipe", "numba", "numpy", "opencv-contrib-python", "scipy")
+
 
 @dataclass(frozen=True)
 class SynthesisConfig:
@@ -196,7 +199,7 @@ def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) ->
 
     wardrobe = config.wardrobe()
     recipe = wardrobe.recipe
-    versions = {name: version(name) for name in ("mediapipe", "numpy", "opencv-contrib-python", "scipy")}
+    versions = {name: version(name) for name in PIXEL_LIBRARIES}
     return {
         "maskbench": __version__,
         "versions": versions,

@@ -112,3 +112,26 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(masked, tmp_path: Path, 
     code, error, _, _ = masked(*options)
     assert code == 2 and message in error and error.count("\n") == 1
     assert not list(tmp_path.glob("out*/*"))
+
+
+def test_colours_change_the_protocols_own_recipe_and_leave_its_masks(masked, crop_folder, tmp_path: Path):
+    made = make_folders(crop_folder(8), pairs=4)
+    made = build_protocol(
+        "toy", 1, list(made.samples.values()), made.pairs, "UMR-UMP",
+        masking={"recipe": "lfw-masked", "version": 1, "seed": 3},
+    )  # fmt: skip
+    write_protocol(made, tmp_path / "toy-protocol")
+    _, _, placements, recorded = masked("--protocol", str(tmp_path / "toy-protocol"), "--colour", "white")
+    assert recorded["recipe"]["name"] == "lfw-masked" and recorded["seed"] == 3
+    assert {p.colour for p in placements} == {"white"}
+    assert {p.asset_id for p in placements} <= {"surgical", "ffp2", "kn95", "n95"}
+
+
+def test_the_ar_database_is_never_pasted_over(crop_folder, tmp_path: Path, capsys):
+    faces = crop_folder(2)
+    picture = next(path for path in sorted(faces.rglob("*")) if path.is_file())
+    picture.rename(faces / "m-001-08.png")
+    with pytest.raises(SystemExit) as ended:
+        main(["synthesize", str(faces), str(tmp_path / "out"), "--landmarks", "aligned"])
+    assert ended.value.code == 2 and "never pasted over" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

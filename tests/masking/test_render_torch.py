@@ -13,11 +13,12 @@ torch = pytest.importorskip("torch")
 from maskbench.digest import bytes_sha256, generator
 from maskbench.errors import MaskbenchError
 from maskbench.files import cache_root
-from maskbench.images import decode, read_bytes
+from maskbench.images import decode, looks_grey, read_bytes
 from maskbench.landmarks.aligned import template_mesh
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking import lighting, torch_photo
 from maskbench.masking.assets import select_assets
 from maskbench.masking.placement import sample
 from maskbench.masking.preview import mannequins, read_faces
@@ -138,6 +139,34 @@ def test_blur_noise_and_grey_follow_the_picture(make_crop):
     assert agree(pictures, ASSETS[: len(pictures)], placements) > EQUAL
     grey, _ = render_torch(batch(pictures[5:6]), ASSETS[5:6], placements[5:6])
     assert torch.equal(grey[:, 0], grey[:, 1]) and torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_what_is_read_from_the_photograph_is_the_same_number(make_crop):
+    """Each estimate on its own: an error of the light or of the grain is not to hide behind the tolerance of pixels."""
+    rng = np.random.default_rng(8)
+    sharp = rng.integers(0, 2, (112, 112, 1)).repeat(3, 2).astype(np.uint8) * 180 + 30
+    pictures = [make_crop(seed) for seed in range(6)] + [np.zeros_like(sharp), np.repeat(make_crop(1)[..., :1], 3, -1)]
+    pictures += [cv2.GaussianBlur(sharp, (0, 0), sigma) for sigma in (0.5, 1.0, 2.0)]
+    grains = [rng.normal(0, sigma, sharp.shape) for sigma in (3, 12)]
+    pictures += [np.clip(make_crop(3) + grain, 0, 255).astype(np.uint8) for grain in grains]
+    control = np.stack([placed(ASSETS[0], turned(8 * k, 0, 0.3 + 0.2 * k, (9 * k - 40, 0)), k).control_points
+                        for k in range(len(pictures))]).astype(np.float64)  # fmt: skip
+    images, points = batch(pictures), torch.from_numpy(control)
+    gain, colour, coefficients = torch_photo.read_light(images, points)
+    blur, noise = torch_photo.read_grain(images, points)
+    grey = torch_photo.looks_grey(images)
+    of_face = {name: torch_photo.face_colours(images, points, name) for name in ("skin", "hair")}
+    lines = rng.uniform(-10, 120, (2 * len(pictures), 10, 3))
+    sight = torch_photo.strap_sight(images, torch.from_numpy(lines), torch.arange(len(pictures)).repeat_interleave(2))
+    for k, picture in enumerate(pictures):
+        light, grain = lighting.estimate_light(picture, control[k]), face_grain(picture, control[k])
+        assert np.allclose([gain[k], *colour[k], *coefficients[k]], [light.gain, *light.colour, *light.coefficients])
+        assert np.allclose([blur[k], noise[k]], [grain.blur, grain.noise], atol=1e-9)
+        assert bool(grey[k]) == looks_grey(picture)
+        for name, found in of_face.items():
+            assert np.allclose(found[k], lighting.face_colour(picture, control[k], name))
+        assert np.allclose(sight[2 * k : 2 * k + 2], lighting.strap_sight(picture, lines[2 * k : 2 * k + 2]))
+    assert len({round(float(value), 3) for value in blur}) > 3 and noise.max() > 10 and grey.any() and not grey.all()
 
 
 def test_mannequins():

@@ -120,7 +120,7 @@ def test_a_fifth_of_real_faces_is_covered_on_average(data_root, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("fraction", [0.2, 0.35])
 def test_a_thousand_real_faces_are_covered_as_asked(data_root, fraction):
-    """The issue's figure: within 0.02 of the asked share on average, drawn by a recipe."""
+    """Within 0.02 of the asked share on average, drawn by a recipe."""
     wardrobe = Wardrobe.open(resolve_recipe(recipe="lfw-masked", fraction=fraction))
     covered = shares(photographs(data_root, "lfw_gray250", 1000), wardrobe)
     assert len(covered) > 950

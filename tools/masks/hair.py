@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - outlines read better on one line
-"""Hair before the face: a fringe, strands across it, curtains at its sides, beards. Every strand is drawn."""
+"""Hair before the face: a fringe, strands across it, beards. Every strand is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from canvas import noise, step
 from hands import flat_sheet
 from pen import Built, Field, Masks, Piece, blank, blur, build, closed, fade_border, moved, over
-from shell import Shell
 
 from maskbench.masking.geometry import taut_depth
 
@@ -94,7 +93,7 @@ def finish(value: np.ndarray, alpha: np.ndarray, shadow: float, drop: float, spr
     return fade_border(over(picture, np.clip(value, 0.05, 1)[..., None] * np.ones(3), alpha), 6, 6)
 
 
-BEARD = [(1.16, 0.30), (1.14, 0.60), (1.12, 0.95), (0.99, 1.35), (0.74, 1.72), (0.36, 1.98), (0.0, 2.04), (-0.01, 1.90), (-0.01, 0.78), (0.0, 0.775), (0.20, 0.80), (0.42, 0.88), (0.56, 1.02), (0.74, 1.01), (0.92, 0.90), (1.03, 0.74), (1.09, 0.52), (1.11, 0.30)]  # fmt: skip
+BEARD = [(1.16, 0.30), (1.14, 0.60), (1.12, 0.95), (0.99, 1.35), (0.74, 1.72), (0.36, 1.98), (0.0, 2.04), (-0.01, 1.90), (-0.01, 0.78), (0.0, 0.775), (0.20, 0.80), (0.42, 0.88), (0.57, 0.97), (0.74, 0.95), (0.91, 0.86), (1.03, 0.72), (1.09, 0.52), (1.11, 0.30)]  # fmt: skip
 
 
 def beard_density(grid: Field, soft: float, chin: float = 0.0) -> np.ndarray:
@@ -104,9 +103,11 @@ def beard_density(grid: Field, soft: float, chin: float = 0.0) -> np.ndarray:
     x, y = np.abs(grid.x), grid.y
     lips = 1 - np.hypot(x / 0.43, (y - 1.075 - 0.05 * np.clip(x / 0.4, 0, 1) ** 2) / 0.17)
     bare = 1 - np.hypot((x - 0.24) / 0.15, (y - 1.285) / 0.075)
+    cheek = 0.9 * step(0.5 - np.abs(x - 0.72), 0.18, 0.16) * step(1.35 - y, 0, 0.3)  # where few hairs begin the beard
     thin = np.exp(-((x / 0.07) ** 2) - ((y - 0.82) / 0.07) ** 2)  # the groove below the nose
     density = (
-        step(distance, 0.35 * soft, soft)
+        step(distance + 0.02 * noise(6, 4, grid.shape), 0.40 * soft, soft)
+        * (1 - cheek * (1 - step(distance, 0.8 * soft, 1.8 * soft)))
         * (1 - step(lips, 0.02, 0.22))
         * (1 - 0.75 * step(bare, 0.0, 0.6))
         * (1 - 0.5 * thin)
@@ -158,8 +159,10 @@ def beard_picture(grid: Field, hairs: Hairs, density: np.ndarray, under: float, 
     drawn = draw_strands(grid.texels(hairs.paths), hairs.tones, hairs.widths, grid.shape, 0.62)
     ground = under * blur(np.clip(density, 0, 1), 5) * step(blur(drawn[..., 1], 4), 0.05, 0.1)
     alpha = drawn[..., 1] + (1 - drawn[..., 1]) * ground
+    thin = step(blur(np.clip(density, 0, 1), 4), 0.22, 0.56)  # the first hairs of the cheek are fine and pale
+    begins = np.maximum(0.12 + 0.88 * thin, step(grid.y, 1.22, 0.3))
     value = (drawn[..., 0] * drawn[..., 1] + 0.42 * (1 - drawn[..., 1]) * ground) / np.maximum(alpha, 1e-6)
-    return finish(value * (1 - 0.24 * step(grid.y, 1.75, 0.55)), alpha, shadow, 5, 6)
+    return finish(value * (1 - 0.24 * step(grid.y, 1.75, 0.55)), alpha * begins, shadow, 5, 6)
 
 
 def beard(hairs: Hairs, density: Callable[[Field], np.ndarray], under: float, hangs: bool = False) -> list[Piece]:
@@ -182,7 +185,7 @@ def goatee_density(grid: Field) -> np.ndarray:
     """A moustache that runs down to a chin beard."""
     right = [(0.0, 0.765), (0.22, 0.79), (0.44, 0.89), (0.54, 1.06), (0.53, 1.32), (0.46, 1.66), (0.24, 1.92), (0.0, 1.97)]  # fmt: skip
     outline = np.array([*right, *[(-x, y) for x, y in right[-2:0:-1]]])
-    return beard_density(grid, 0.10) * step(grid.inside(closed(outline)), 0.03, 0.09)
+    return beard_density(grid, 0.10) * step(grid.inside(closed(outline)) + 0.015 * noise(6, 4, grid.shape), 0.045, 0.13)
 
 
 def moustache_density(grid: Field) -> np.ndarray:
@@ -221,120 +224,116 @@ def moustache() -> list[Piece]:
     return beard(beard_hairs(14, 3200, (0.12, 0.20), 0.55, 0.20, moustache_density), moustache_density, 0.94)
 
 
-def on_shell(shell: Shell, along: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """Paths (n, k, 2) in texels from lengths around and down a shell."""
-    return np.stack([(along - shell.along[0, 0]) / shell.wide_texel, down / shell.texel], -1)
+class Locks(NamedTuple):
+    """Hair in locks: each runs along a cubic through ``posts`` (n, 4, 2) in the face's frame, ``spread`` (n,) wide
+    at its root, and closes to a point; ``hairs`` of them make a lock."""
+
+    posts: np.ndarray
+    spread: np.ndarray
+    hairs: int
 
 
-FRONT = [[-2.10, 0.0, 0.0], [-2.07, 0.40, 0.50], [-1.92, 0.86, 1.06], [-1.60, 1.20, 1.38], [-1.15, 1.36, 1.50], [-0.65, 1.38, 1.50], [-0.15, 1.36, 1.46], [0.45, 1.32, 1.40]]  # fmt: skip
+def bezier(posts: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """(n, k, 2) positions at t (n, k) on cubics with control points (n, 4, 2)."""
+    s = 1 - t
+    weights = np.stack([s**3, 3 * s**2 * t, 3 * s * t**2, t**3], -1)
+    return weights @ posts
+
+
+def lock_hairs(rng: np.random.Generator, locks: Locks, reach: float = 0.10, steps: int = 22) -> Hairs:
+    """Every hair of the locks: those at a lock's rim end earlier, so that it ends in an uneven point.
+
+    Roots lie at different places along the lock (the first sixth), so that no line of roots shows.
+    """
+    n, each = len(locks.posts), locks.hairs
+    lock = np.repeat(np.arange(n), each)
+    aside = np.clip(rng.normal(size=n * each), -2.2, 2.2)
+    first = rng.uniform(0, 0.16, n * each)
+    last = np.clip(1 - reach * np.abs(aside) - reach * np.abs(rng.normal(size=n * each)), 0.4, 1)
+    t = first[:, None] + (last - first)[:, None] * np.linspace(0, 1, steps)[None]
+    path = bezier(locks.posts[lock], t)
+    way = np.gradient(path, axis=1)
+    side = np.stack([-way[..., 1], way[..., 0]], -1) / np.maximum(np.hypot(way[..., 0], way[..., 1]), 1e-9)[..., None]
+    closing = (1 - t**1.6) ** 0.8 * 0.94 + 0.06
+    wave = 0.10 * np.sin(5 * t + 1.7 * lock[:, None] + rng.normal(0, 0.4, n * each)[:, None])
+    path = path + side * (locks.spread[lock][:, None] * (aside[:, None] * closing + wave))[..., None]
+    tone = 0.52 + 0.08 * np.sin(lock * 4.1) + 0.09 * rng.normal(size=n * each) - 0.035 * np.abs(aside)
+    order = np.argsort(rng.permutation(n)[lock] + 2.5 * rng.normal(size=n * each), kind="stable")
+    return Hairs(path[order], np.clip(tone, 0.22, 0.9)[order], rng.uniform(0.5, 1.15, n * each)[order])
+
+
+def hair_sheet(
+    grid: Field, hairs: Hairs, seen: np.ndarray, light: np.ndarray, shadow: tuple[float, float, float]
+) -> np.ndarray:
+    """Hairs as far as they are ``seen`` (0..1), in ``light``, over a wide and a close shadow.
+
+    Args:
+        shadow: opacity of the wide one, its drop and its spread in texels.
+    """
+    drawn = draw_strands(grid.texels(hairs.paths), hairs.tones, hairs.widths, grid.shape, 0.5)
+    opacity, drop, spread = shadow
+    alpha = drawn[..., 1] * seen
+    picture = over(blank(grid.shape), (0.05, 0.03, 0.02), opacity * blur(moved(alpha, 0, drop), spread) * seen)
+    picture = over(picture, (0.05, 0.03, 0.02), 0.7 * opacity * blur(moved(alpha, 0, 0.35 * drop), 0.3 * spread))
+    value = np.clip(drawn[..., 0] * light, 0.05, 1)
+    return fade_border(over(picture, value[..., None] * np.ones(3), alpha), 8, 8)
+
+
+def fringe_locks(rng: np.random.Generator, n: int, short: float) -> Locks:
+    """Locks from above the hairline down over the forehead, ``short`` of the brows, unequal and a little swept."""
+    tip = np.linspace(-1.06, 1.06, n) + rng.normal(0, 0.5 / n, n)
+    hem = -0.24 - short + 0.10 * rng.normal(size=n) + 0.06 * np.sin(tip * 4 + 1) + 0.75 * np.clip(np.abs(tip) - 0.66, 0, 1)
+    root = 0.78 * tip + 0.05 + rng.normal(0, 0.05, n)
+    top = -1.80 + 0.10 * tip**2 + rng.uniform(-0.10, 0.16, n)
+    sweep = 0.05 + 0.09 * rng.normal(size=n)
+    posts = np.stack(
+        [
+            np.column_stack([root, top]),
+            np.column_stack([root + 0.25 * (tip - root), top + 0.35 * (hem - top)]),
+            np.column_stack([tip - 0.4 * sweep, top + 0.72 * (hem - top)]),
+            np.column_stack([tip + sweep, hem]),
+        ],
+        1,
+    )
+    return Locks(posts, rng.uniform(0.4, 1.2, n) * np.minimum(1.05 / n, 0.036), 64)
+
+
+def joined(*parts: Hairs) -> Hairs:
+    """Hairs of several layers, the later over the earlier."""
+    return Hairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def fringe() -> list[Piece]:
-    """Hair combed from the crown down over the brows, longer at the temples."""
+    """A fringe in thin locks down to the brows, that comes out of the hair above and is gone at the temples."""
     rng = np.random.default_rng(21)
-    shell = Shell(400, FRONT, (-170.0, 170.0), columns=720)
-    count = 10000
-    root = rng.uniform(-4.3, 4.3, count)
-    lock = np.round(root * 9 + 0.3 * rng.normal(size=count))
-    jitter = np.sin(lock * 78.233)
-    side = np.abs(lock / 9)
-    height = -0.20 + 0.07 * jitter + 0.05 * rng.normal(size=count) + 0.50 * np.clip((side - 1.05) / 0.35, 0, 1)
-    tip = np.interp(height, shell.y[:, 0], shell.down[:, 0])
-    begin = np.abs(rng.normal(0.10, 0.28, count))
-    t = np.linspace(0, 1, 14)[None]
-    along = root[:, None] * (1 + 0.02 * t) + ((lock / 9 - root) * 0.6 + 0.06 * np.sin(lock * 12.9))[:, None] * t**3
-    along = along + 0.012 * np.sin(5 * t + lock[:, None]) + 0.03 * np.sin(lock * 5.1)[:, None] * t**2
-    paths = on_shell(shell, along, begin[:, None] + (tip - begin)[:, None] * t)
-    order = np.argsort(tip + 0.2 * rng.normal(size=count), kind="stable")
-    tones = np.clip(0.50 + 0.10 * rng.normal(size=count) + 0.09 * np.sin(lock * 4.1), 0.22, 0.9)
-    drawn = draw_strands(paths[order], tones[order], rng.uniform(0.6, 1.4, count)[order], shell.shape, 0.5)
-    sheen = 0.34 * np.exp(-(((shell.y + 1.25 - 0.06 * np.sin(shell.along * 7)) / 0.20) ** 2))
-    value = drawn[..., 0] * (0.96 + sheen - 0.18 * step(shell.y, -0.30, 0.4) - 0.20 * step(np.abs(shell.angle), 75, 50))
-    return [shell.piece(finish(value, drawn[..., 1], 0.45, 9, 7))]
+    x, y = (-1.12, 1.12), (-2.0, 0.34)
+    grid = Field((480, 440), x, y, hull(-0.83))
+    hairs = joined(*(lock_hairs(rng, fringe_locks(rng, n, short)) for n, short in ((40, 0.24), (32, 0.10), (26, -0.01), (12, -0.07))))
+    side = np.abs(grid.x + 0.03 * noise(23, (9, 2), grid.shape))
+    seen = step(1.10 - side, 0.13, 0.24) * step(grid.y + 0.07 * noise(26, (2, 14), grid.shape) - 0.12 * grid.x**2, -1.46, 0.56)
+    light = 0.98 + 0.17 * np.exp(-(((grid.y + 0.86 - 0.05 * np.sin(grid.x * 9)) / 0.20) ** 2)) - 0.10 * step(grid.y, -0.35, 0.3)
+    return [Piece(hair_sheet(grid, hairs, seen, light, (0.42, 15, 11)), (on_face(x, y, 1.0, 0.03),))]
+
+
+def across_locks(rng: np.random.Generator, n: int, low: tuple[float, float]) -> Locks:
+    """Locks from the parting on one side over the forehead and one eye, ending between ``low`` on the cheek."""
+    at = (np.arange(n) + rng.uniform(0, 1, n)) / n
+    root = np.column_stack([-0.52 + 1.30 * at + 0.05 * rng.normal(size=n), -1.82 + 0.08 * rng.normal(size=n)])
+    eye = np.column_stack([0.30 + 0.68 * at + 0.07 * rng.normal(size=n), -0.30 + 0.20 * at + 0.08 * rng.normal(size=n)])
+    tip = np.column_stack([0.36 + 0.58 * at + 0.10 * rng.normal(size=n), rng.uniform(*low, n)])
+    posts = np.stack([root, root + [0.40, 0.55] * (1.1 - 0.7 * at)[:, None], eye, tip], 1)
+    return Locks(posts, rng.uniform(0.5, 1.3, n) * 0.85 / n, 70)
 
 
 def across() -> list[Piece]:
-    """Wind-blown locks from the parting across one eye, the nose and the cheek."""
+    """Side-swept locks over the forehead, one eye and the cheek."""
     rng = np.random.default_rng(22)
-    x, y, locks, each = (-0.92, 1.06), (-1.70, 1.7), 11, 130
-    grid = Field((480, 400), x, y, hull((y[0] + y[1]) / 2))
-    base = np.random.default_rng(29)
-    lock = np.repeat(np.arange(locks), each)
-    begin = np.column_stack([base.uniform(-0.55, 0.35, locks), base.uniform(-1.50, -1.20, locks)])[lock]
-    end = np.column_stack([base.uniform(0.0, 0.92, locks), base.uniform(0.30, 1.35, locks)])[lock]
-    bow = base.uniform(-0.55, 0.05, locks)[lock]
-    fuzz = np.clip(rng.normal(size=lock.size), -2.2, 2.2)
-    t = np.linspace(0, 1, 18)[None]
-    width = (0.13 * fuzz)[:, None] * (1 - t) ** 0.7 + (0.035 * fuzz)[:, None]
-    reach = np.clip(rng.normal(0.95, 0.09, lock.size), 0.5, 1.1)[:, None] * t
-    sweep = (
-        begin[:, :1]
-        + (end - begin)[:, :1] * reach
-        + bow[:, None] * 2 * reach * (1 - reach)
-        + width
-        + 0.02 * np.sin(6 * reach + lock[:, None])
-    )
-    fall = (
-        begin[:, 1:]
-        + (end - begin)[:, 1:] * reach
-        + 0.5 * width
-        - 0.12 * rng.uniform(0, 1, lock.size)[:, None] * (1 - t)
-    )
-    order = rng.permutation(lock.size)
-    tones = np.clip(0.54 + 0.10 * rng.normal(size=lock.size) + 0.09 * np.sin(lock * 2.4), 0.25, 0.9)
-    drawn = draw_strands(
-        grid.texels(np.stack([sweep, fall], -1))[order],
-        tones[order],
-        rng.uniform(0.4, 1.0, lock.size) * 0.9,
-        grid.shape,
-        0.55,
-    )
-    value = drawn[..., 0] * (
-        1 + 0.40 * np.exp(-(((grid.y + 0.55) / 0.16) ** 2)) + 0.18 * np.exp(-(((grid.y - 0.5) / 0.2) ** 2))
-    )
-    alpha = drawn[..., 1] * step(grid.y + 0.12 * noise(26, (2, 9), grid.shape), -1.24, 0.45) * before_throat(grid)
-    return [Piece(finish(value, alpha, 0.40, 7, 5), (on_face(x, y, 1.0, 0.04),))]
-
-
-CURTAIN = [[-2.10, 0.0, 0.0], [-2.06, 0.44, 0.54], [-1.86, 0.92, 1.10], [-1.48, 1.24, 1.42], [-0.95, 1.40, 1.55], [-0.30, 1.43, 1.54], [0.50, 1.42, 1.46], [1.40, 1.36, 1.32], [2.20, 1.32, 1.20], [3.10, 1.34, 1.14]]  # fmt: skip
-
-
-def curtain() -> list[Piece]:
-    """Long hair parted in the middle that falls over both sides of the face."""
-    rng = np.random.default_rng(24)
-    shell = Shell(480, CURTAIN, (-170.0, 170.0), columns=720)
-    count = 12000
-    side = rng.choice([-1, 1], count)
-    rest = 0.56 + 3.75 * rng.uniform(0, 1, count) ** 1.15
-    lock = np.round(rest * 10 + 0.25 * rng.normal(size=count))
-    t = np.linspace(0, 1, 24)[None]
-    wave = 0.05 * np.sin(6.5 * t + (lock * 1.7 + side)[:, None]) * t
-    opened = 1 - np.exp(-t * (5.5 + 1.2 * np.sin(lock))[:, None])
-    along = side[:, None] * (0.01 + rest[:, None] * opened + wave + (0.04 * np.sin(lock * 9.1))[:, None] * t)
-    along = along + (rng.normal(0, 0.02, count))[:, None] * t
-    begin = rng.uniform(0.05, 1.02, count) * (1 - 0.8 * (rest > 1.5))
-    whole = shell.down[-1, 0]
-    end = (
-        whole
-        - 0.10
-        - np.abs(rng.normal(0, 0.30, count))
-        - 0.22 * (1 + np.sin(lock * 3.3 + side))
-        - 0.15 * np.clip(1.0 - rest, 0, 1)
-    )
-    down = begin[:, None] + (end - begin)[:, None] * t
-    order = np.argsort(-rest + 0.5 * rng.normal(size=count), kind="stable")
-    tones = np.clip(0.50 + 0.10 * rng.normal(size=count) + 0.10 * np.sin(lock * 2.7 + side), 0.22, 0.9)
-    drawn = draw_strands(
-        on_shell(shell, along, down)[order], tones[order], rng.uniform(0.6, 1.5, count)[order] * 0.9, shell.shape, 0.5
-    )
-    sheen = 0.36 * np.exp(-(((shell.y + 0.95) / 0.24) ** 2)) + 0.16 * np.exp(-(((shell.y - 1.2) / 0.35) ** 2))
-    value = drawn[..., 0] * (0.94 + sheen - 0.22 * step(shell.y, 1.9, 1.0) - 0.30 * step(np.abs(shell.angle), 70, 50))
-    scalp = step(-0.98 - 0.10 * noise(27, (3, 12), shell.shape) - shell.y, 0.0, 0.16) * step(
-        0.5 - np.abs(shell.along), 0, 0.2
-    )
-    alpha = drawn[..., 1] + (1 - drawn[..., 1]) * scalp
-    value = np.where(drawn[..., 1] > 0.5, value, 0.34 * (1 - drawn[..., 1]) + value * drawn[..., 1])
-    return [shell.piece(finish(value, alpha, 0.45, 4, 8))]
+    x, y = (-1.06, 1.16), (-2.1, 1.7)
+    grid = Field((560, 400), x, y, hull(-0.2))
+    hairs = joined(*(lock_hairs(rng, across_locks(rng, n, low), 0.2) for n, low in ((18, (-0.1, 0.9)), (13, (0.5, 1.3)), (5, (0.9, 1.6)))))
+    seen = step(grid.y + 0.08 * noise(26, (2, 14), grid.shape), -1.46, 0.60) * before_throat(grid) * step(1.14 - grid.x, 0.12, 0.2)
+    light = 1 + 0.34 * np.exp(-(((grid.y + 0.60 - 0.3 * grid.x) / 0.16) ** 2)) + 0.14 * np.exp(-(((grid.y - 0.5) / 0.2) ** 2))
+    return [Piece(hair_sheet(grid, hairs, seen, light, (0.40, 9, 8)), (on_face(x, y, 1.0, 0.04),))]
 
 
 TABLE: dict[str, tuple[str, str, str, Callable[[], list[Piece]]]] = {
@@ -343,8 +342,7 @@ TABLE: dict[str, tuple[str, str, str, Callable[[], list[Piece]]]] = {
     "beard-goatee": ("Goatee with moustache", "beard", "lower", goatee),
     "moustache": ("Moustache", "beard", "lower", moustache),
     "hair-fringe": ("Fringe down to the eyes", "hair", "upper", fringe),
-    "hair-across": ("Strands across the face", "hair", "eye lower", across),
-    "hair-curtain": ("Long hair over both sides of the face", "hair", "eye upper", curtain),
+    "hair-across": ("Strands over one eye and the cheek", "hair", "eye", across),
 }  # fmt: skip
 
 

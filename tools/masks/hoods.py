@@ -35,7 +35,7 @@ def turban() -> list[Piece]:
     return [shell.piece(cloth(value, step(edge + wave * 0.4, 0.01, 0.03), below(shell, edge, 0.5, 0.16)))]
 
 
-SCARF = [[-2.10, 0.0, 0.0], [-2.05, 0.48, 0.62], [-1.84, 0.98, 1.20], [-1.40, 1.31, 1.48], [-0.75, 1.42, 1.52], [0.0, 1.41, 1.43], [0.70, 1.35, 1.25], [1.30, 1.20, 1.06], [1.90, 1.10, 0.98], [2.50, 1.20, 1.06], [3.10, 1.62, 1.30], [3.60, 2.1, 1.6]]  # fmt: skip
+SCARF = [[-2.10, 0.0, 0.0], [-2.05, 0.48, 0.62], [-1.84, 0.98, 1.20], [-1.40, 1.31, 1.48], [-0.75, 1.43, 1.53], [0.0, 1.45, 1.46], [0.70, 1.42, 1.32], [1.30, 1.36, 1.20], [1.80, 1.40, 1.16], [2.30, 1.60, 1.24], [2.90, 2.00, 1.46], [3.50, 2.35, 1.72]]  # fmt: skip
 
 
 def opening(shell: Shell, half: float, top: float, bottom: float, power: float = 2.3) -> np.ndarray:
@@ -62,25 +62,32 @@ def folds(shell: Shell, seed: int, height: float) -> np.ndarray:
     return height * (hang * (1 - weight) + swing * weight * (1 - 0.6 * neck) + cross * 0.8 * neck)
 
 
-def round_rim(shell: Shell, edge: np.ndarray) -> np.ndarray:
-    """Folds that run along the opening and die away from it, deepest under the chin."""
-    wave = edge + 0.03 * around(noise(88, (60, 60), shell.shape))
-    return 2.6 * np.sin(wave * 34) * np.exp(-wave / 0.30) * (0.35 + 0.65 * step(shell.y, 1.0, 1.4)) * (edge > 0)
+def drapes(shell: Shell, edge: np.ndarray, seed: int) -> np.ndarray:
+    """A few broad folds, each its own: from the temples round the cheeks to the chin, and in swags across the chest."""
+    draw = np.random.default_rng(seed)
+    relief = 3.0 * around(noise(seed + 20, (46, 34), shell.shape))
+    turn = np.deg2rad(shell.angle)
+    for k, (side, away) in enumerate(((1, 0.20), (-1, 0.29), (1, 0.50), (-1, 0.62), (1, 0.86))):
+        waver = 0.05 * around(noise(seed + k, (60, 60), shell.shape)) + 0.10 * np.sin(shell.y * 1.3 + draw.uniform(0, 6))
+        from_rim = edge - away - waver
+        reach = step(side * np.sin(turn), -0.15, 0.7) * step(shell.y, draw.uniform(-0.9, 0.2), 1.0) * (edge > 0)
+        relief += reach * (7.0 * line(from_rim, 0.07) - 9.0 * step(from_rim, 0.08, 0.06) * np.exp(-np.maximum(from_rim, 0) / 0.22))
+    for k, (row, sag, lean) in enumerate(((2.04, 0.20, 0.16), (2.42, 0.30, 0.05), (2.86, 0.36, 0.14))):
+        curve = row + sag * (np.cos(turn) - 1) + lean * np.sin(turn) + 0.04 * around(noise(seed + 9 + k, (50, 50), shell.shape))
+        reach = step(np.cos(turn + draw.uniform(-0.4, 0.4)), 0.15, 0.7)
+        relief += reach * (5.5 * line(shell.y - curve, 0.09) - 7.0 * step(shell.y - curve, 0.10, 0.11) * np.exp(-np.maximum(shell.y - curve, 0) / 0.2))
+    return relief
 
 
 def headscarf() -> list[Piece]:
     """A scarf around hair, ears and neck that leaves the face free."""
     shell = Shell(512, SCARF)
-    edge = opening(shell, 1.10, -0.80, 1.80)
-    relief = (
-        folds(shell, 81, 3.2)
-        + round_rim(shell, edge)
-        + 2.0 * np.sqrt(np.clip(edge / 0.05, 0, 1))
-        + 1.0 * line(edge - 0.06, 0.03)
-    )
-    value = 0.86 * shade(blur(relief, 1.2), 0.8, 0.035, 9.0) + 0.010 * noise(85, 1.3, shell.shape)
+    edge = opening(shell, 1.10, -0.80, 1.80) + 0.02 * around(noise(88, (40, 40), shell.shape))
+    relief = drapes(shell, edge, 81) + 3.0 * np.sqrt(np.clip(edge / 0.06, 0, 1)) + 1.2 * line(edge - 0.07, 0.04)
+    value = 0.86 * shade(blur(relief, 2.0), 0.8, 0.035, 9.0) + 0.008 * noise(85, 1.3, shell.shape)
     value -= 0.16 * np.exp(-np.maximum(edge, 0) / 0.03)
-    return [shell.piece(hemmed(shell, value, edge, 3.42, below(shell, edge, 0.50, 0.13)))]
+    value *= 1 - 0.16 * np.exp(-(((shell.y - 1.98) / 0.22) ** 2)) * step(np.cos(np.deg2rad(shell.angle)), 0.3, 0.8)  # under the chin
+    return [shell.piece(hemmed(shell, value, edge, 3.32, below(shell, edge, 0.50, 0.13)))]
 
 
 def hemmed(shell: Shell, value: np.ndarray, edge: np.ndarray, at: float, around_face: np.ndarray) -> np.ndarray:

@@ -105,11 +105,6 @@ def headscarf_surgical() -> list[Piece]:
     return [*baked(surgical(), WHITE), *scaled(hoods.headscarf(), 0.8)]
 
 
-def fringe_surgical() -> list[Piece]:
-    """Hair over the brows, a mask below the eyes."""
-    return [*baked(surgical(), WHITE), *scaled(hair.fringe(), 0.9)]
-
-
 def cap_sunglasses() -> list[Piece]:
     """A baseball cap and wrap-around sunglasses."""
     return [*shades(glasses.sport, BLACK), *scaled(headwear.cap(), 0.8)]
@@ -128,7 +123,6 @@ TABLE: dict[str, tuple[str, str, str, Mapping[str, Any], Callable[[], list[Piece
     "cap-surgical": ("Cap and surgical mask", "mask-hat", "lower top", headwear.COTTONS, cap_surgical),
     "hood-cloth": ("Hood and cotton mask", "mask-hood", "lower top", headwear.COTTONS, hood_cloth),
     "headscarf-surgical": ("Headscarf and surgical mask", "mask-headscarf", "lower top", hoods.CLOTHS, headscarf_surgical),  # fmt: skip
-    "fringe-surgical": ("Fringe and surgical mask", "mask-hair", "lower upper", hair.OWN, fringe_surgical),
     "cap-sunglasses": ("Cap and sunglasses", "hat-glasses", "eye top", headwear.COTTONS, cap_sunglasses),
 }  # fmt: skip
 

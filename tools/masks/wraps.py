@@ -24,6 +24,7 @@ from canvas import (
     axes,
     block,
     edge_roll,
+    fit,
     grey,
     line,
     noise,
@@ -61,19 +62,6 @@ def faded(part: np.ndarray, sides: float, below: float) -> np.ndarray:
     return np.dstack([part[..., :3], part[..., 3] * soft])
 
 
-def open_edge(shape: tuple[int, int], bottom: bool = False) -> np.ndarray:
-    """Signed distance to cloth that ends above, and below too if ``bottom``."""
-    _, y = axes(shape)
-    return np.minimum(y - MARGIN, sagging(shape, 26.0)) if bottom else y - MARGIN
-
-
-def sagging(shape: tuple[int, int], drop: float, seed: int = 0) -> np.ndarray:
-    """Signed distance to the lower end of what goes round the neck: it hangs lowest in front, and wavers."""
-    x, y = axes(shape)
-    waver = 4.0 * noise(seed, (34, 1), (1, shape[1])) if seed else 0.0
-    return shape[0] - MARGIN - 6 - y - drop * (1 - np.exp(-((x / 105) ** 2))) + waver
-
-
 def rings(seed: int, shape: tuple[int, int], height: float, size: float) -> np.ndarray:
     """Folds that lie round the neck: level, of changing depth, running out into each other."""
     fold = slanted(seed, 4, 130, size, shape) + 0.7 * slanted(seed + 1, -6, 90, size * 0.8, shape)
@@ -84,14 +72,14 @@ def rings(seed: int, shape: tuple[int, int], height: float, size: float) -> np.n
 
 
 def gaiter_geometry() -> dict[str, Any]:
-    """A tube of cloth from the nose to the collar."""
-    neck = {"angles": [-150, 150], "tinted": True, "uv": NECK_UV, "profile": [
-        [0.46, 1.16, 0.92], [0.85, 1.12, 0.94], [1.25, 1.05, 0.98], [1.65, 0.99, 1.02], [2.0, 0.97, 1.04],
-        [2.35, 0.99, 1.07], [2.85, 1.16, 1.24],
-    ], "axis": 1.30}  # fmt: skip
+    """A tube of cloth from the nose to the collar, gathered round the neck."""
+    neck = {"angles": [-170, 170], "tinted": True, "uv": NECK_UV, "profile": [
+        [0.40, 1.15, 1.10], [0.85, 1.14, 1.16], [1.20, 1.10, 1.16], [1.50, 1.03, 1.18], [1.70, 1.00, 1.22],
+        [1.90, 1.03, 1.27], [2.10, 0.99, 1.23], [2.30, 1.04, 1.25], [2.48, 1.00, 1.20], [3.00, 1.02, 1.20],
+    ], "axis": 1.46}  # fmt: skip
     face = shapes.sheet(
-        [[0, 0.36], [0.18, 0.40], [0.42, 0.49], [0.75, 0.55], [1.12, 0.56]],
-        [[0, 2.06], [0.36, 1.98], [0.70, 1.66], [0.92, 1.22], [1.07, 0.82]],
+        [[0, 0.36], [0.18, 0.40], [0.42, 0.49], [0.75, 0.57], [1.14, 0.62]],
+        [[0, 2.06], [0.36, 1.98], [0.70, 1.68], [0.94, 1.28], [1.10, 0.98]],
         gap=0.03, uv=FACE_UV, tuck=0.30,
     )  # fmt: skip
     return shapes.geometry(neck, face)
@@ -100,20 +88,26 @@ def gaiter_geometry() -> dict[str, Any]:
 def gaiter(print_of: Print | None, seed: int) -> np.ndarray:
     """Stretched jersey: taut lines from the nose to the ears, folds gathered below the chin."""
     x, y = axes(FACE)
-    d = open_edge(FACE)
+    d = y - MARGIN - 3.0 * noise(seed + 7, (34, 1), (1, SIZE)) * step(np.abs(x), 40, 60)
     gather = step(y, 205, 110)
     relief = edge_roll(d, 5, 2.0) + 1.2 * (1 - step(d, 14, 3)) - 0.8 * line(d - 15, 1.6)
-    relief += 1.3 * slanted(seed, 6, 120, 12, FACE) * (0.35 + 0.65 * np.abs(x) / 256) * (1 - gather)
-    relief += gather * rings(seed + 3, FACE, 3.0, 11) + 1.0 * noise(seed + 6, 26, FACE)
+    relief += 1.8 * slanted(seed, 6, 120, 12, FACE) * (0.35 + 0.65 * np.abs(x) / 256) * (1 - gather)
+    relief += gather * rings(seed + 3, FACE, 3.4, 12) + 1.0 * noise(seed + 6, 26, FACE)
     face = _jersey(print_of, relief, x, y, seed)
+    face = face * (1 - 0.30 * step(np.abs(x), 215, 110) * step(y, 60, 90))[..., None]  # the jaw turns away
     nx, ny = axes(NECK)
-    nd = open_edge(NECK, bottom=True)
-    hollow = rings(seed + 10, NECK, 4.6, 13) * (0.3 + 0.7 * step(ny, 60, 90)) + edge_roll(nd, 5, 2.0)
+    top = MARGIN + 2 + 64 * step(np.abs(nx), 165, 150)  # below the ears down to the nape
+    hem = NECK[0] - 38 - 30 * _aside(nx, 112) + 0.04 * nx + 4.5 * noise(seed + 9, (26, 1), (1, SIZE))
+    nd = np.minimum(ny - top, hem - ny)
+    hollow = rings(seed + 10, NECK, 5.0, 13) * (0.3 + 0.7 * step(ny, 60, 90)) + edge_roll(nd, 12, 6.0)
+    hollow += swags(seed + 12, NECK, 4.0, 4) * step(ny, 90, 60)
     neck = _jersey(print_of, hollow, nx * 1.55, ny + 40, seed + 20)
-    neck = neck * (1 - 0.16 * line(ny - 105, 45) * step(170 - np.abs(nx), 0, 120))[..., None]  # below the chin
+    dark = 1 - 0.22 * line(ny - 100, 42) * step(170 - np.abs(nx), 0, 120)  # below the chin
+    dark = dark * (1 - 0.45 * step(np.abs(nx), 130, 170)) * (1 - 0.28 * line(np.maximum(hem - ny, 0), 14))
     return two_parts(
-        faded(block(face, d), 34, 46), faded(block(neck, nd), 6, 0), PRINT_STEP if print_of is not None else 3
-    )
+        faded(block(face, d), 60, 46), faded(_resting(neck * dark[..., None], nd, hem, 0.50, 24), 10, 0),
+        PRINT_STEP if print_of is not None else 3,
+    )  # fmt: skip
 
 
 def _jersey(print_of: Print | None, relief: np.ndarray, x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
@@ -182,16 +176,28 @@ def bandana(print_of: Print | None, seed: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- scarves
 
 
+TURNS = ((246, SIZE), (172, SIZE))  # rows and columns of the upper turn and of the lower
+TAIL, TAIL_ROWS = (196, 132), 82  # of the end that hangs down: as drawn, and its rows in the atlas
+LOWER_ROW, TAIL_ROW = TURNS[0][0] + 6, SIZE - TAIL_ROWS
+
+
 def scarf_geometry() -> dict[str, Any]:
-    """Two turns of thick wool: one lies on the shoulders, the other is pulled up over mouth and nose."""
-    low = {"angles": [-160, 160], "tinted": True, "uv": NECK_UV, "profile": [
-        [1.15, 1.14, 1.35], [1.55, 1.18, 1.43], [2.05, 1.25, 1.55], [2.55, 1.38, 1.68], [3.00, 1.46, 1.78],
-    ], "axis": 1.38}  # fmt: skip
-    high = {"angles": [-160, 160], "tinted": True, "uv": FACE_UV, "profile": [
-        [0.46, 1.06, 1.50], [0.66, 1.14, 1.62], [1.02, 1.21, 1.70], [1.45, 1.27, 1.66], [1.85, 1.26, 1.52],
-        [2.14, 1.14, 1.32],
-    ]}  # fmt: skip
-    return shapes.geometry(low, high)
+    """An end that hangs down, and two turns of thick wool: one lies on the collar, one is pulled up over the nose."""
+    upper = [0.0, 0.0, 1.0, TURNS[0][0] / SIZE]
+    lower = [0.0, LOWER_ROW / SIZE, 1.0, (LOWER_ROW + TURNS[1][0]) / SIZE]
+    end = shapes.sheet(
+        [[-0.86, 2.30], [-0.50, 2.36], [-0.10, 2.40]], [[-1.06, 3.74], [-0.66, 3.84], [-0.20, 3.86]], 0.0,
+        [0.0, TAIL_ROW / SIZE, TAIL[1] / SIZE, 1.0], flat=[-0.16, 0.25],
+    )  # fmt: skip
+    low = {"angles": [-172, 172], "tinted": True, "uv": lower, "profile": [
+        [1.25, 0.96, 1.14], [1.60, 1.04, 1.24], [1.90, 1.12, 1.34], [2.08, 1.20, 1.40], [2.24, 1.31, 1.46],
+        [2.44, 1.38, 1.54], [2.58, 1.35, 1.53], [2.70, 1.37, 1.54], [2.90, 1.28, 1.50], [3.16, 1.04, 1.38],
+    ], "axis": 1.16}  # fmt: skip
+    high = {"angles": [-172, 172], "tinted": True, "uv": upper, "profile": [
+        [0.36, 1.06, 1.44], [0.62, 1.11, 1.52], [0.86, 1.19, 1.58], [1.04, 1.16, 1.56], [1.26, 1.21, 1.58],
+        [1.46, 1.15, 1.52], [1.58, 1.10, 1.47], [1.80, 1.09, 1.44], [2.00, 0.99, 1.31], [2.16, 0.90, 1.18],
+    ], "axis": 0.98}  # fmt: skip
+    return shapes.geometry(end, low, high)
 
 
 Wool = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -199,25 +205,72 @@ Wool = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 def scarf(wool: Wool, seed: int, levels: int = 3) -> np.ndarray:
     """``wool`` gives relief and colour of the stuff at (x along the scarf, y across), in texels."""
-    high, d = _turn(wool, FACE, seed, 3.6, 0.0)
-    low, below = _turn(wool, NECK, seed + 40, 5.2, 300.0)
-    _, y = axes(NECK)
-    low = low * (0.62 + 0.38 * step(y, 112, 60))[..., None]  # in the shadow of the upper turn
-    return two_parts(faded(block(high, d, 0.60), 6, 0), faded(block(low, below, 0.45), 6, 0), levels)
+    high = _turn(wool, TURNS[0], seed, 4.4, 0.0)
+    low = _turn(wool, TURNS[1], seed + 40, 5.6, 300.0)
+    x, y = axes(TURNS[1])
+    dark = 0.36 + 0.64 * step(y + 20 * _aside(x) + 0.08 * x, 78, 58)  # in the shadow of the upper turn
+    low = np.dstack([low[..., :3] * dark[..., None], low[..., 3]])
+    end = fit(_tail(wool, seed + 80), TAIL_ROWS, TAIL[1])
+    return atlas([(0, 0, faded(high, 10, 0)), (LOWER_ROW, 0, faded(low, 10, 0)), (TAIL_ROW, 0, end)], levels)
 
 
-def _turn(wool: Wool, shape: tuple[int, int], seed: int, depth: float, start: float) -> tuple[np.ndarray, np.ndarray]:
-    """One turn of the scarf: colours and signed distance; it comes up to the nose from below the ears, in swags."""
+def _tail(wool: Wool, seed: int) -> np.ndarray:
+    """The scarf's end, gathered where it comes out from under the turns, with a fringe."""
+    x, y = axes(TAIL)
+    half = TAIL[1] / 2 - MARGIN - 8 + 8 * step(y, 60, 120) + 1.6 * noise(seed, (1, 26), (TAIL[0], 1))
+    hem = TAIL[0] - 44 + 1.5 * noise(seed + 1, (16, 1), (1, TAIL[1]))
+    d = np.minimum(half - np.abs(x), hem - y)
+    folds = 5.0 * line(x + 14 - 0.05 * y, 9) - 5.0 * line(x + 1 - 0.05 * y, 7) + 3.0 * line(x - 26 + 0.06 * y, 8)
+    relief = folds * (1 - 0.5 * step(y, 100, 120)) + edge_roll(d, 12, 7) + 1.2 * noise(seed + 2, 12, TAIL)
+    stuff, colour = wool(1.5 * y, x + 60 + 2.0 * noise(seed + 3, 30, TAIL))
+    value = shade(relief + stuff, 0.85, 0.05, 12) * (0.35 + 0.65 * step(y, 62, 60))
+    part = block(colour * value[..., None], d, 0.40)
+    strand = np.mod((x + 2.0 * noise(seed + 4, (2, 14), TAIL)) / 7.0, 1) - 0.5
+    length = 18 + 3.0 * noise(seed + 5, (3, 1), (1, TAIL[1]))
+    fringe = step(0.36 - np.abs(strand), 0, 0.3) * step(y, hem - 4, 4) * step(hem + length - y, 0, 6)
+    fringe = fringe * step(half - 2 - np.abs(x), 0, 4) * (1 - part[..., 3])
+    thread = np.median(colour.reshape(-1, 3), axis=0) * (0.86 - 0.5 * strand**2)[..., None]
+    alpha = part[..., 3] + fringe
+    mixed = part[..., :3] * part[..., 3:] + thread * fringe[..., None]
+    sides = step(y, 14, 14)
+    return np.dstack([mixed / np.maximum(alpha, 1e-6)[..., None], alpha * sides])
+
+
+def _aside(x: np.ndarray, reach: float = 105.0) -> np.ndarray:
+    """0 in front, towards 1 at the sides."""
+    return 1 - np.exp(-((x / reach) ** 2))
+
+
+def _turn(wool: Wool, shape: tuple[int, int], seed: int, depth: float, start: float) -> np.ndarray:
+    """One turn of the scarf: highest at the nose, it falls to the nape; its lower edge hangs in front, in swags."""
     x, y = axes(shape)
-    rise = (16.0 if start else 44.0) * (1 - np.exp(-((x / 82) ** 2)))
-    top = y - MARGIN - 6 - rise - 4.0 * noise(seed, (30, 1), (1, shape[1]))
-    d = np.minimum(top, sagging(shape, 30.0, seed + 1))
-    relief = swags(seed + 2, shape, depth) + 0.5 * rings(seed + 3, shape, depth, 12) + edge_roll(d, 20, 12)
+    upper, rise = (4.0, 44.0) if start else (40.0, 38.0)
+    waver = 4.5 * noise(seed, (24, 1), (1, shape[1])) + 0.05 * x
+    top = MARGIN + 6 + upper * _aside(x, 120) + waver
+    lean = 0.05 if start else -0.08
+    hem = shape[0] - 34 - rise * _aside(x, 118) + lean * x + 4.5 * noise(seed + 1, (22, 1), (1, shape[1]))
+    d = np.minimum(y - top, hem - y)
+    relief = swags(seed + 2, shape, depth) + 0.45 * rings(seed + 3, shape, depth, 14) + edge_roll(d, 26, 15)
     down = np.gradient(cv2.GaussianBlur(relief, (0, 0), 2.5))[0]
-    bow = 44 * np.exp(-((x / 100) ** 2)) * (y / shape[0] - 0.35)  # the stuff hangs as the edges do
-    stuff, colour = wool(x * 1.5 + start, y - bow + 5.5 * down + 0.03 * start)
+    across = (y - top) / (hem - top) * (shape[0] - 70)  # the stuff hangs as the edges do
+    across = across + 7.0 * noise(seed + 5, (60, 24), shape)
+    stuff, colour = wool(x * 1.5 + start, across + 5.5 * down + 0.03 * start)
     value = shade(relief + stuff, 0.85, 0.05, 12) + 0.012 * noise(seed + 9, 30, shape)
-    return colour * (value * (1 - 0.30 * step(np.abs(x), 120, 130)))[..., None], d
+    value = value * (1 - 0.42 * step(np.abs(x), 128, 150)) * (1 - 0.30 * line(np.maximum(hem - y, 0), 16))
+    return _resting(colour * np.clip(value, 0.2, 1.25)[..., None], d, hem, 0.55, 26)
+
+
+def _resting(
+    colour: np.ndarray, d: np.ndarray, hem: np.ndarray, strength: float, reach: float
+) -> np.ndarray:
+    """Cloth where ``d`` > 0 that lies on what is below row ``hem``: its soft shadow fades ``reach`` texels down."""
+    x, y = axes(d.shape)
+    part = block(colour, d, 0.25)
+    deep = np.maximum(y - hem, 0)
+    cast = strength * np.exp(-((deep / (0.5 * reach)) ** 1.6)) * step(y, hem - 2, 3) * step(reach + 8 - deep, 4, 8)
+    cast = cast * (1 - 0.75 * step(np.abs(x), 120, 70))
+    alpha = part[..., 3] + (1 - part[..., 3]) * cast
+    return np.dstack([part[..., :3] * (part[..., 3] / np.maximum(alpha, 1e-6))[..., None], alpha])
 
 
 def swags(seed: int, shape: tuple[int, int], depth: float, count: int = 6) -> np.ndarray:
