@@ -114,8 +114,8 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(masked, tmp_path: Path, 
     assert not list(tmp_path.glob("out*/*"))
 
 
-def test_colours_change_the_protocols_own_recipe_and_leave_its_masks(masked, crop_folder, tmp_path: Path):
-    made = make_folders(crop_folder(8), pairs=4)
+def test_colours_change_the_protocols_own_recipe_and_leave_its_masks(masked, tmp_path: Path):
+    made = make_folders(tmp_path / "faces", 20)
     made = build_protocol(
         "toy", 1, list(made.samples.values()), made.pairs, "UMR-UMP",
         masking={"recipe": "lfw-masked", "version": 1, "seed": 3},

@@ -186,8 +186,8 @@ def scarf_geometry() -> dict[str, Any]:
     upper = [0.0, 0.0, 1.0, TURNS[0][0] / SIZE]
     lower = [0.0, LOWER_ROW / SIZE, 1.0, (LOWER_ROW + TURNS[1][0]) / SIZE]
     end = shapes.sheet(
-        [[-0.86, 2.30], [-0.50, 2.36], [-0.10, 2.40]], [[-1.06, 3.74], [-0.66, 3.84], [-0.20, 3.86]], 0.0,
-        [0.0, TAIL_ROW / SIZE, TAIL[1] / SIZE, 1.0], flat=[-0.16, 0.25],
+        [[-0.70, 2.26], [-0.26, 2.32], [0.16, 2.34]], [[-1.02, 3.70], [-0.50, 3.80], [0.06, 3.84]], 0.0,
+        [0.0, TAIL_ROW / SIZE, TAIL[1] / SIZE, 1.0], flat=[-0.10, 0.25],
     )  # fmt: skip
     low = {"angles": [-172, 172], "tinted": True, "uv": lower, "profile": [
         [1.25, 0.96, 1.14], [1.60, 1.04, 1.24], [1.90, 1.12, 1.34], [2.08, 1.20, 1.40], [2.24, 1.31, 1.46],
@@ -217,7 +217,7 @@ def scarf(wool: Wool, seed: int, levels: int = 3) -> np.ndarray:
 def _tail(wool: Wool, seed: int) -> np.ndarray:
     """The scarf's end, gathered where it comes out from under the turns, with a fringe."""
     x, y = axes(TAIL)
-    half = TAIL[1] / 2 - MARGIN - 8 + 8 * step(y, 60, 120) + 1.6 * noise(seed, (1, 26), (TAIL[0], 1))
+    half = TAIL[1] / 2 - MARGIN - 5 + 7 * step(y, 60, 120) + 1.6 * noise(seed, (1, 26), (TAIL[0], 1))
     hem = TAIL[0] - 44 + 1.5 * noise(seed + 1, (16, 1), (1, TAIL[1]))
     d = np.minimum(half - np.abs(x), hem - y)
     folds = 5.0 * line(x + 14 - 0.05 * y, 9) - 5.0 * line(x + 1 - 0.05 * y, 7) + 3.0 * line(x - 26 + 0.06 * y, 8)
@@ -228,7 +228,7 @@ def _tail(wool: Wool, seed: int) -> np.ndarray:
     strand = np.mod((x + 2.0 * noise(seed + 4, (2, 14), TAIL)) / 7.0, 1) - 0.5
     length = 18 + 3.0 * noise(seed + 5, (3, 1), (1, TAIL[1]))
     fringe = step(0.36 - np.abs(strand), 0, 0.3) * step(y, hem - 4, 4) * step(hem + length - y, 0, 6)
-    fringe = fringe * step(half - 2 - np.abs(x), 0, 4) * (1 - part[..., 3])
+    fringe = fringe * step(half - 4 - np.abs(x), 0, 4) * (1 - part[..., 3])
     thread = np.median(colour.reshape(-1, 3), axis=0) * (0.86 - 0.5 * strand**2)[..., None]
     alpha = part[..., 3] + fringe
     mixed = part[..., :3] * part[..., 3:] + thread * fringe[..., None]
