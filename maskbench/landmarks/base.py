@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -19,6 +20,8 @@ NOSE_TIP = 1
 LEFT_MOUTH, RIGHT_MOUTH = 61, 291
 # The mean of each group is one of the five alignment points; an eye is the mean of both corners and both lids.
 FIVE_POINTS: tuple[tuple[int, ...], ...] = (LEFT_EYE, RIGHT_EYE, (NOSE_TIP,), (LEFT_MOUTH,), (RIGHT_MOUTH,))
+_EYES = [*LEFT_EYE, *RIGHT_EYE]
+_EYE_WEIGHTS = np.repeat([-1 / len(LEFT_EYE), 1 / len(RIGHT_EYE)], [len(LEFT_EYE), len(RIGHT_EYE)])  # centre to centre
 FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -64,8 +67,8 @@ def five_point_rows(points: np.ndarray, groups: Sequence[Sequence[int]] = FIVE_P
 
 def inter_ocular_distance(points: np.ndarray) -> float:
     """Distance in pixels between the eye centres of a (468, 2 or 3) mesh; in 3D it does not shrink with yaw."""
-    left, right = five_point_rows(points, FIVE_POINTS[:2])
-    return float(np.linalg.norm(right - left))
+    between = _EYE_WEIGHTS @ points[_EYES]
+    return math.sqrt(between @ between)
 
 
 def box_area(face: Landmarks) -> float:

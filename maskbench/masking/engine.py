@@ -87,13 +87,14 @@ def synthesize(
     _separate(inputs, faces_dir, out_dir)
     files = _listed(inputs, faces_dir, only, config.save_alpha)
     with locked(out_dir):
+        config = config.fixed()  # so that nobody reads the recipe again
         _prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
         outputs, tally = outputs_of(str(out_dir), config.save_alpha), _Tally()
         with closing(outputs), closing(Journal(out_dir)) as journal:
             kept = _kept(journal, inputs, files, outputs)
             todo = [file for file in files if file.is_image and file.path not in kept]
             outputs.begin(todo, journal)
-            arguments = (inputs, outputs.writer, config.fixed(), cache, engine != "local" or workers > 1)
+            arguments = (inputs, outputs.writer, config, cache, engine != "local" or workers > 1)
             with closing(spread(make_worker, arguments, todo, workers)) as answers:
                 for file, answer in track(answers, len(kept) + len(todo), "masking", len(kept)):
                     _note(answer or _crashed(file, config.seed), file, journal, out_dir, tally)

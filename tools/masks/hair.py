@@ -281,8 +281,14 @@ def hair_sheet(
 
 def fringe_locks(rng: np.random.Generator, n: int, short: float) -> Locks:
     """Locks from above the hairline down over the forehead, ``short`` of the brows, unequal and a little swept."""
-    tip = np.linspace(-1.06, 1.06, n) + rng.normal(0, 0.5 / n, n)
-    hem = -0.24 - short + 0.10 * rng.normal(size=n) + 0.06 * np.sin(tip * 4 + 1) + 0.75 * np.clip(np.abs(tip) - 0.66, 0, 1)
+    tip = np.linspace(-0.98, 0.98, n) + rng.normal(0, 0.5 / n, n)
+    hem = (
+        -0.20
+        - short
+        + 0.10 * rng.normal(size=n)
+        + 0.06 * np.sin(tip * 4 + 1)
+        + 0.60 * np.clip(np.abs(tip) - 0.66, 0, 1)
+    )
     root = 0.78 * tip + 0.05 + rng.normal(0, 0.05, n)
     top = -1.80 + 0.10 * tip**2 + rng.uniform(-0.10, 0.16, n)
     sweep = 0.05 + 0.09 * rng.normal(size=n)
@@ -291,7 +297,7 @@ def fringe_locks(rng: np.random.Generator, n: int, short: float) -> Locks:
             np.column_stack([root, top]),
             np.column_stack([root + 0.25 * (tip - root), top + 0.35 * (hem - top)]),
             np.column_stack([tip - 0.4 * sweep, top + 0.72 * (hem - top)]),
-            np.column_stack([tip + sweep, hem]),
+            np.column_stack([np.clip(tip + sweep, -1.0, 1.0), hem]),
         ],
         1,
     )
@@ -308,10 +314,21 @@ def fringe() -> list[Piece]:
     rng = np.random.default_rng(21)
     x, y = (-1.12, 1.12), (-2.0, 0.34)
     grid = Field((480, 440), x, y, hull(-0.83))
-    hairs = joined(*(lock_hairs(rng, fringe_locks(rng, n, short)) for n, short in ((40, 0.24), (32, 0.10), (26, -0.01), (12, -0.07))))
+    hairs = joined(
+        *(
+            lock_hairs(rng, fringe_locks(rng, n, short))
+            for n, short in ((40, 0.24), (32, 0.10), (26, -0.01), (12, -0.07))
+        )
+    )
     side = np.abs(grid.x + 0.03 * noise(23, (9, 2), grid.shape))
-    seen = step(1.10 - side, 0.13, 0.24) * step(grid.y + 0.07 * noise(26, (2, 14), grid.shape) - 0.12 * grid.x**2, -1.46, 0.56)
-    light = 0.98 + 0.17 * np.exp(-(((grid.y + 0.86 - 0.05 * np.sin(grid.x * 9)) / 0.20) ** 2)) - 0.10 * step(grid.y, -0.35, 0.3)
+    seen = step(1.06 - side, 0.15, 0.30) * step(
+        grid.y + 0.07 * noise(26, (2, 14), grid.shape) - 0.42 * grid.x**2, -1.50, 0.60
+    )
+    light = (
+        0.98
+        + 0.17 * np.exp(-(((grid.y + 0.86 - 0.05 * np.sin(grid.x * 9)) / 0.20) ** 2))
+        - 0.10 * step(grid.y, -0.35, 0.3)
+    )
     return [Piece(hair_sheet(grid, hairs, seen, light, (0.42, 15, 11)), (on_face(x, y, 1.0, 0.03),))]
 
 
@@ -320,7 +337,7 @@ def across_locks(rng: np.random.Generator, n: int, low: tuple[float, float]) -> 
     at = (np.arange(n) + rng.uniform(0, 1, n)) / n
     root = np.column_stack([-0.52 + 1.30 * at + 0.05 * rng.normal(size=n), -1.82 + 0.08 * rng.normal(size=n)])
     eye = np.column_stack([0.30 + 0.68 * at + 0.07 * rng.normal(size=n), -0.30 + 0.20 * at + 0.08 * rng.normal(size=n)])
-    tip = np.column_stack([0.36 + 0.58 * at + 0.10 * rng.normal(size=n), rng.uniform(*low, n)])
+    tip = np.column_stack([np.minimum(0.36 + 0.55 * at + 0.10 * rng.normal(size=n), 0.93), rng.uniform(*low, n)])
     posts = np.stack([root, root + [0.40, 0.55] * (1.1 - 0.7 * at)[:, None], eye, tip], 1)
     return Locks(posts, rng.uniform(0.5, 1.3, n) * 0.85 / n, 70)
 
@@ -330,9 +347,22 @@ def across() -> list[Piece]:
     rng = np.random.default_rng(22)
     x, y = (-1.06, 1.16), (-2.1, 1.7)
     grid = Field((560, 400), x, y, hull(-0.2))
-    hairs = joined(*(lock_hairs(rng, across_locks(rng, n, low), 0.2) for n, low in ((18, (-0.1, 0.9)), (13, (0.5, 1.3)), (5, (0.9, 1.6)))))
-    seen = step(grid.y + 0.08 * noise(26, (2, 14), grid.shape), -1.46, 0.60) * before_throat(grid) * step(1.14 - grid.x, 0.12, 0.2)
-    light = 1 + 0.34 * np.exp(-(((grid.y + 0.60 - 0.3 * grid.x) / 0.16) ** 2)) + 0.14 * np.exp(-(((grid.y - 0.5) / 0.2) ** 2))
+    hairs = joined(
+        *(
+            lock_hairs(rng, across_locks(rng, n, low), 0.2)
+            for n, low in ((18, (-0.1, 0.9)), (13, (0.5, 1.3)), (5, (0.9, 1.6)))
+        )
+    )
+    seen = (
+        step(grid.y + 0.08 * noise(26, (2, 14), grid.shape), -1.46, 0.60)
+        * before_throat(grid)
+        * step(1.14 - grid.x, 0.12, 0.2)
+    )
+    light = (
+        1
+        + 0.34 * np.exp(-(((grid.y + 0.60 - 0.3 * grid.x) / 0.16) ** 2))
+        + 0.14 * np.exp(-(((grid.y - 0.5) / 0.2) ** 2))
+    )
     return [Piece(hair_sheet(grid, hairs, seen, light, (0.40, 9, 8)), (on_face(x, y, 1.0, 0.04),))]
 
 

@@ -194,7 +194,7 @@ def scarf_geometry() -> dict[str, Any]:
         [2.44, 1.38, 1.54], [2.58, 1.35, 1.53], [2.70, 1.37, 1.54], [2.90, 1.28, 1.50], [3.16, 1.04, 1.38],
     ], "axis": 1.16}  # fmt: skip
     high = {"angles": [-172, 172], "tinted": True, "uv": upper, "profile": [
-        [0.36, 1.06, 1.44], [0.62, 1.11, 1.52], [0.86, 1.19, 1.58], [1.04, 1.16, 1.56], [1.26, 1.21, 1.58],
+        [0.36, 1.02, 1.44], [0.62, 1.07, 1.51], [0.86, 1.13, 1.56], [1.04, 1.14, 1.55], [1.26, 1.21, 1.56],
         [1.46, 1.15, 1.52], [1.58, 1.10, 1.47], [1.80, 1.09, 1.44], [2.00, 0.99, 1.31], [2.16, 0.90, 1.18],
     ], "axis": 0.98}  # fmt: skip
     return shapes.geometry(end, low, high)
@@ -244,7 +244,7 @@ def _aside(x: np.ndarray, reach: float = 105.0) -> np.ndarray:
 def _turn(wool: Wool, shape: tuple[int, int], seed: int, depth: float, start: float) -> np.ndarray:
     """One turn of the scarf: highest at the nose, it falls to the nape; its lower edge hangs in front, in swags."""
     x, y = axes(shape)
-    upper, rise = (4.0, 44.0) if start else (40.0, 38.0)
+    upper, rise = (4.0, 44.0) if start else (62.0, 26.0)
     waver = 4.5 * noise(seed, (24, 1), (1, shape[1])) + 0.05 * x
     top = MARGIN + 6 + upper * _aside(x, 120) + waver
     lean = 0.05 if start else -0.08
