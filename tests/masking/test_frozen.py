@@ -5,8 +5,8 @@ from __future__ import annotations
 from maskbench.masking.assets import select_assets
 from maskbench.masking.recipes import load_recipe
 
-# The first half of each mask's digest, for recipe lfw-masked, version 1. A mask that is drawn anew makes other pictures:
-# raise the recipe's version (and the protocol's) together with these.
+# The first half of each mask's digest, for recipe lfw-masked, version 1. A mask that is drawn anew makes other
+# pictures: raise the recipe's version (and the protocol's) together with these.
 MASKS = {
     "cloth": "6c8c80076d982097345065619fb032ce",
     "cloth-check": "4b86275d12989cac99e88eded9bf12b7",
