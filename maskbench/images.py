@@ -6,6 +6,8 @@ memory, and a JPEG cut short is refused although the decoder would fill the rest
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from pathlib import Path
 
@@ -25,17 +27,19 @@ LUMINANCE_TABLE_SUM = 3688  # of ITU-T T.81, table K.1
 GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
     """The bytes of an image file.
 
     Raises:
-        ImageError: the file is missing, unreadable, empty or larger than ``MAX_FILE_BYTES``.
+        ImageError: the file is missing, unreadable, no regular file, empty or larger than ``MAX_FILE_BYTES``.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{path}: file of {size:,} bytes exceeds the limit of {MAX_FILE_BYTES:,}; reduce it")
-        data = path.read_bytes()
+        # Without O_NONBLOCK a named pipe that has taken the file's place would be waited for.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            data = _read_open(handle, path)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise ImageError(
             f"{path}: cannot be read ({error.strerror or error}); check the path and its rights"
@@ -43,6 +47,19 @@ def read_bytes(path: Path) -> bytes:
     if not data:
         raise ImageError(f"{path}: empty file; replace it")
     return data
+
+
+def _read_open(handle: int, path: Path | str) -> bytes:
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError(f"{path}: not a regular file; replace it")
+    blocks, size = [], found.st_size
+    while size <= MAX_FILE_BYTES and (block := os.read(handle, max(found.st_size + 1, 2**16))):
+        blocks.append(block)
+        size = max(size, sum(map(len, blocks)))
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"{path}: file of {size:,} bytes exceeds the limit of {MAX_FILE_BYTES:,}; reduce it")
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 def decode(data: bytes, name: str = "image") -> np.ndarray:
@@ -92,10 +109,9 @@ def is_grey(image: np.ndarray) -> bool:
 def looks_grey(image: np.ndarray) -> bool:
     """Whether an (H, W, 3) uint8 image is a greyscale photograph, allowing for the colour noise of its compression."""
     step = max(1, round((image.shape[0] * image.shape[1] / 4000) ** 0.5))
-    thin = image[::step, ::step].astype(np.int16)
-    red, green, blue = thin[..., 0], thin[..., 1], thin[..., 2]
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return int((spread > GREY_TOLERANCE).sum()) <= spread.size // 50
+    red, green, blue = cv2.split(np.ascontiguousarray(image[::step, ::step]))
+    spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    return cv2.countNonZero(cv2.compare(spread, GREY_TOLERANCE, cv2.CMP_GT)) <= spread.size // 50
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -189,3 +190,34 @@ def test_jpeg_of_a_given_quality(quality: int, make_crop):
     grey = np.repeat(picture[..., :1], 3, -1)
     stored = cv2.imdecode(np.frombuffer(encode_jpeg(grey, quality), np.uint8), cv2.IMREAD_UNCHANGED)
     assert stored.ndim == 2 and is_grey(decode(encode_jpeg(grey, quality)))
+
+
+def test_files_are_read_whole_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a").write_bytes(b"x" * 70_000)
+    assert images.read_bytes(tmp_path / "a") == images.read_bytes(str(tmp_path / "a")) == b"x" * 70_000
+    assert images.read_bytes("/proc/version")  # a file that does not tell its size
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    refusals = {"empty": "empty file", "folder": "not a regular file", "fifo": "not a regular file"}
+    for name, reason in {**refusals, "absent": "cannot be read", "loop": "cannot be read .Too many"}.items():
+        with pytest.raises(ImageError, match=f"{name}: {reason}"):
+            images.read_bytes(tmp_path / name)
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 69_999)
+    with pytest.raises(ImageError, match="a: file of 70,000 bytes exceeds the limit of 69,999; reduce it"):
+        images.read_bytes(tmp_path / "a")
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 3)
+    with pytest.raises(ImageError, match="exceeds the limit"):
+        images.read_bytes("/proc/version")
+    assert not [link for link in Path("/proc/self/fd").iterdir() if str(tmp_path) in os.path.realpath(link)]
+
+
+def test_grey_is_told_from_colour_in_one_pixel():
+    picture = np.full((40, 30, 3), 77, np.uint8)
+    picture[::3] = 200
+    assert is_grey(picture) and is_grey(picture[5:, 3:]) and is_grey(picture[::2, ::3])
+    for channel in range(3):
+        other = picture.copy()
+        other[39, 29, channel] += 1
+        assert not is_grey(other)

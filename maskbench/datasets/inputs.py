@@ -32,7 +32,7 @@ class FolderInputs:
 
     def read(self, file: InputFile) -> bytes:
         """The content of an input. Raises ImageError, whose message leaves the root out."""
-        path = Path(join(self.root, file.path))
+        path = join(self.root, file.path)
         try:
             return read_bytes(path)
         except ImageError as error:

@@ -20,6 +20,7 @@ MOST_BLUR, MOST_NOISE = 2.5, 14.0
 BLUR_OF_RATIO = (
     (0.2594, 1.25), (0.2650, 1.00), (0.2753, 0.80), (0.2925, 0.60), (0.3189, 0.45), (0.3679, 0.30), (0.5000, 0.00),
 )  # fmt: skip
+_KNOTS = np.array(BLUR_OF_RATIO).T.copy()
 COARSE = 0.9  # above this blur the ratio hardly moves; it is judged over twice the distance then
 
 
@@ -57,8 +58,7 @@ def _edge_blur(luma: np.ndarray, noise: float, reach: int) -> float:
     if count < 12:
         return 0.0
     variance = 2 * noise**2
-    ratios, blurs = zip(*BLUR_OF_RATIO, strict=True)
-    return float(np.interp((one - variance) / max(two - variance, 1e-6), ratios, blurs))
+    return float(np.interp((one - variance) / max(two - variance, 1e-6), *_KNOTS))
 
 
 @compiled

@@ -75,43 +75,66 @@ def estimate_light(image: np.ndarray, control: np.ndarray) -> Light:
     """
     binding, solve = _skin_model()
     spots = binding @ control
-    colours, inside = _sample(image, spots[:, :2])
-    if inside.sum() < 8:
+    colours, inside = _sample(image, spots)
+    seen = np.count_nonzero(inside)
+    if seen < 8:
         return Light(0.9, np.ones(3), np.array([1.0, 0, 0, 0]))
     luma = colours @ LUMA
     ordered = np.sort(luma[inside])
-    low, high = ordered[int(0.12 * len(ordered))], ordered[int(0.88 * len(ordered))]
-    luma = np.where(inside, np.clip(luma, low, high), luma[inside].mean())
-    mean = max(float(luma.mean()), 1e-3)
+    colour = np.ones(3)
+    bounds = (ordered[int(0.12 * seen)], ordered[int(0.88 * seen)])
+    gain = _fit(luma, colour, colours, inside, bounds, _highlight(image, spots) / USUAL_HIGHLIGHT)
+    return Light(gain, colour, solve @ luma)
+
+
+@compiled
+def _fit(luma, colour, colours, inside, bounds, exposure):  # noqa: ANN001 - numba infers the types
+    """Return the gain; make ``luma`` (S,) relative to its mean, outliers and what is unseen replaced, and write the
+    ``colour`` (3,)."""
+    seen, skin, plain = 0.0, np.zeros(3), 0.0
+    for n in range(luma.shape[0]):
+        if inside[n]:
+            seen += 1
+            plain += luma[n]
+            luma[n] = min(max(luma[n], bounds[0]), bounds[1])
+            for c in range(3):
+                skin[c] += colours[n, c]
+    mean = 0.0
+    for n in range(luma.shape[0]):
+        if not inside[n]:
+            luma[n] = plain / seen
+        mean += luma[n]
+    mean = max(mean / luma.shape[0], 1e-3)
+    luma /= mean
+    if max(skin[0], skin[1], skin[2]) - min(skin[0], skin[1], skin[2]) > 1e-3 * seen:
+        total = 0.0
+        for c in range(3):
+            colour[c] = min(max((skin[c] / seen / mean / USUAL_SKIN_COLOUR[c]) ** 0.35, 0.88), 1.12)
+            total += colour[c] * LUMA[c]
+        colour /= total
     # More from the highlights of the surroundings (the exposure) than from the skin: skin alone would make white cloth
     # grey on dark skin, the exposure alone would make it glow on faces in the shade.
-    exposure = np.clip(_highlight(image, spots) / USUAL_HIGHLIGHT, 0.3, 1.08)
-    gain = float(exposure**EXPOSURE_SHARE * np.clip(mean / USUAL_SKIN, 0.25, 1.15) ** (1 - EXPOSURE_SHARE))
-    colour = np.ones(3)
-    if np.ptp(colours[inside].mean(0)) > 1e-3:
-        tint = colours[inside].mean(0) / mean / USUAL_SKIN_COLOUR
-        colour = np.clip(tint**0.35, 0.88, 1.12)
-        colour = colour / (colour @ LUMA)
-    return Light(gain, colour, solve @ (luma / mean))
+    bright = min(max(exposure, 0.3), 1.08) ** EXPOSURE_SHARE
+    return bright * min(max(mean / USUAL_SKIN, 0.25), 1.15) ** (1 - EXPOSURE_SHARE)
 
 
 def _sample(image: np.ndarray, spots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colours (S, 3), 0..1, of small patches around (S, 2 or 3) positions, and which lie in the picture."""
-    height, width = image.shape[:2]
-    x, y = spots[:, 0], spots[:, 1]
-    inside = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
-    colours = np.zeros((len(x), 3))
-    _patches(colours, image, x, y, max(1.0, (x.max() - x.min()) / 40))
+    """Mean colours (S, 3), 0..1, of small patches around (S, 3) positions, and which lie in the picture."""
+    colours, inside = np.zeros((len(spots), 3)), np.empty(len(spots), np.bool_)
+    _patches(colours, inside, image, spots)
     return colours, inside
 
 
 @compiled
-def _patches(colours, image, x, y, radius):  # noqa: ANN001 - numba infers the types
+def _patches(colours, inside, image, spots):  # noqa: ANN001
     """Add to (S, 3) the mean, 0..1, of five bilinear samples around each position, clamped to the picture."""
     height, width = image.shape[:2]
-    for n in range(x.shape[0]):
+    radius = max(1.0, (spots[:, 0].max() - spots[:, 0].min()) / 40)
+    for n in range(spots.shape[0]):
+        x, y = spots[n, 0], spots[n, 1]
+        inside[n] = x > 0 and y > 0 and x < width - 1 and y < height - 1
         for dx, dy in ((0.0, 0.0), (radius, 0.0), (-radius, 0.0), (0.0, radius), (0.0, -radius)):
-            u, v = min(max(x[n] + dx, 0.0), width - 1.0), min(max(y[n] + dy, 0.0), height - 1.0)
+            u, v = min(max(x + dx, 0.0), width - 1.0), min(max(y + dy, 0.0), height - 1.0)
             u0, v0 = max(min(int(u), width - 2), 0), max(min(int(v), height - 2), 0)
             u1, v1 = min(u0 + 1, width - 1), min(v0 + 1, height - 1)
             fu, fv = u - u0, v - v0
@@ -123,18 +146,19 @@ def _patches(colours, image, x, y, radius):  # noqa: ANN001 - numba infers the t
 
 def _highlight(image: np.ndarray, spots: np.ndarray) -> float:
     """The 95th percentile of luma, 0..1, in the region around the face: how bright white things are there."""
-    low, high = spots[:, :2].min(0), spots[:, :2].max(0)
-    (x0, y0), (x1, y1) = low - (high - low) * 0.5, high + (high - low) * 0.5
     luma = np.empty(HIGHLIGHT_SAMPLES**2)
-    _grid_luma(luma, image, x0, y0, x1, y1, HIGHLIGHT_SAMPLES)
+    _grid_luma(luma, image, spots, HIGHLIGHT_SAMPLES)
     rank = int(0.95 * (luma.size - 1))
-    return float(np.partition(luma, rank)[rank] / 255.0)
+    luma.partition(rank)
+    return float(luma[rank] / 255.0)
 
 
 @compiled
-def _grid_luma(luma, image, x0, y0, x1, y1, side):  # noqa: ANN001
-    """Write the luma, 0..255, of a grid of pixels over a rectangle, clamped to the picture: (side * side,)."""
+def _grid_luma(luma, image, spots, side):  # noqa: ANN001
+    """Write the luma, 0..255, of a grid of pixels around (S, 3) spots, clamped to the picture: (side * side,)."""
     height, width = image.shape[:2]
+    x0, x1, y0, y1 = spots[:, 0].min(), spots[:, 0].max(), spots[:, 1].min(), spots[:, 1].max()
+    x0, x1, y0, y1 = x0 - (x1 - x0) * 0.5, x1 + (x1 - x0) * 0.5, y0 - (y1 - y0) * 0.5, y1 + (y1 - y0) * 0.5
     for i in range(side):
         row = int(min(max(y0 + (y1 - y0) * ((i + 0.5) / side), 0.0), height - 1.0))
         for j in range(side):
@@ -149,21 +173,34 @@ def strap_sight(image: np.ndarray, centres: np.ndarray) -> np.ndarray:
     ratio of their luma, plus the distance of their colours at equal luma.
 
     Args:
-        centres: (R, n, 2 or 3) pixels along the straps, beginning at the mask.
+        centres: (R, n, 3) pixels along the straps, beginning at the mask.
 
     Returns:
         (R, n) in 0..1, falling along each strap.
     """
     count, steps = centres.shape[:2]
-    colours, _ = _sample(image, centres.reshape(count * steps, -1))
+    colours, _ = _sample(image, centres.reshape(count * steps, 3))
     colours = colours.reshape(count, steps, 3) + 0.02
-    luma = colours @ LUMA
-    cheek = np.median(colours[:, : max(steps // 3, 1)], axis=1, keepdims=True)
-    cheek_luma = cheek @ LUMA
-    unlike = np.abs(np.log(luma / cheek_luma))
-    unlike += np.abs(colours / luma[..., None] - cheek / cheek_luma[..., None]).sum(-1) / 2
-    sight = np.clip((UNLIKE_SKIN - unlike) / (UNLIKE_SKIN - LIKE_SKIN), 0, 1)
-    return np.minimum.accumulate(sight, axis=1)
+    near = np.sort(colours[:, : max(steps // 3, 1)], axis=1)
+    sight = np.empty((count, steps))
+    _likeness(sight, colours, (near[:, (near.shape[1] - 1) // 2] + near[:, near.shape[1] // 2]) / 2)  # the median
+    return sight
+
+
+@compiled
+def _likeness(sight, colours, cheek):  # noqa: ANN001
+    """Write how much (R, n, 3) colours are like those (R, 3) where they begin, falling along each row, into (R, n)."""
+    for r in range(colours.shape[0]):
+        least = 1.0
+        cheek_luma = cheek[r, 0] * LUMA[0] + cheek[r, 1] * LUMA[1] + cheek[r, 2] * LUMA[2]
+        for k in range(colours.shape[1]):
+            luma = colours[r, k, 0] * LUMA[0] + colours[r, k, 1] * LUMA[1] + colours[r, k, 2] * LUMA[2]
+            apart = 0.0
+            for c in range(3):
+                apart += abs(colours[r, k, c] / luma - cheek[r, c] / cheek_luma)
+            unlike = abs(np.log(luma / cheek_luma)) + apart / 2
+            least = min(least, max((UNLIKE_SKIN - unlike) / (UNLIKE_SKIN - LIKE_SKIN), 0.0))
+            sight[r, k] = least
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -114,7 +115,8 @@ def straps_in_sight(image: np.ndarray, surface: Surface, points: np.ndarray) -> 
     sight = np.ones(len(points))
     if len(surface.strap_width):
         sides = points[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS, 3)
-        sight[len(surface.nodes) :] = np.repeat(strap_sight(image, sides.mean(1))[:, None], 2, 1).ravel()
+        centres = (sides[:, 0] + sides[:, 1]) / 2
+        sight[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS)[:] = strap_sight(image, centres)[:, None]
     return sight
 
 
@@ -126,16 +128,15 @@ def surface_of(asset: MaskAsset, style: str = "correct", size: float = 1.0) -> S
 
 def visible_window(points: np.ndarray, shape: tuple[int, ...], margin: int) -> Window | None:
     """The part of the picture that a mesh (V, 3) can touch, with a margin, or None."""
-    low, high = points[:, :2].min(0), points[:, :2].max(0)
-    x0, y0 = (max(0, int(np.floor(value)) - margin) for value in low)
-    x1 = min(shape[1], int(np.ceil(high[0])) + 1 + margin)
-    y1 = min(shape[0], int(np.ceil(high[1])) + 1 + margin)
+    x, y = points[:, 0], points[:, 1]
+    x0, y0 = (max(0, math.floor(value.min()) - margin) for value in (x, y))
+    x1, y1 = (min(shape[k], math.ceil(value.max()) + 1 + margin) for k, value in ((1, x), (0, y)))
     return Window(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def samples_of(scale: float) -> int:
     """Samples per pixel and axis for a face of so many pixels between the eyes: more where straps are thin."""
-    return int(np.clip(round(130 / max(scale, 1.0)), 2, 3))
+    return min(max(round(130 / max(scale, 1.0)), 2), 3)
 
 
 def extra_blur(grain: Grain) -> float:
@@ -146,9 +147,9 @@ def extra_blur(grain: Grain) -> float:
 
 def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
     """Blur and noise of the part of the picture around the face."""
-    low, high = control[:, :2].min(0), control[:, :2].max(0)
-    x0, y0 = (int(np.floor(max(value, 0.0))) for value in low)
-    x1, y1 = (int(np.ceil(max(value, 0.0))) + 1 for value in high)
+    x, y = control[:, 0], control[:, 1]
+    x0, y0 = (math.floor(max(value.min(), 0.0)) for value in (x, y))
+    x1, y1 = (math.ceil(max(value.max(), 0.0)) + 1 for value in (x, y))
     return estimate_grain(image[y0:y1, x0:x1]) if x0 < image.shape[1] and y0 < image.shape[0] else Grain(0.0, 0.0)
 
 

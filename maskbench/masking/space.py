@@ -11,6 +11,7 @@ equations 5 to 9.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -25,6 +26,8 @@ CONTROL = (
     50, 280, 117, 346, 205, 425, 123, 352, 187, 411, 36, 266, 214, 434, 199, 175,
     33, 133, 362, 263, 127, 356, 54, 284, 10,
 )  # fmt: skip
+EYE_ROWS = np.array([CONTROL.index(index) for index in (33, 133, 362, 263)])  # outer, inner, inner, outer corners
+AXIS_ROWS = np.array([CONTROL.index(index) for index in (33, 263, 152, 168)])  # outer corners, chin, between the brows
 SMOOTHING = 0.02  # in inter-ocular distances: single landmarks jitter by about this much
 
 
@@ -62,23 +65,23 @@ def _inverse() -> np.ndarray:
 
 def scale_of(control: np.ndarray) -> float:
     """Pixels per canonical unit: the distance between the eye centres of (K, 3) control points."""
-    rows = [CONTROL.index(index) for index in (33, 133, 362, 263)]
-    outer_left, inner_left, inner_right, outer_right = control[rows]
-    return float(np.linalg.norm((outer_right + inner_right) / 2 - (outer_left + inner_left) / 2))
+    outer_left, inner_left, inner_right, outer_right = control[EYE_ROWS]
+    between = (outer_right + inner_right) / 2 - (outer_left + inner_left) / 2
+    return math.sqrt(between.dot(between))
 
 
 def face_axes(control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors of a face in the picture: to its right side as seen, down to the chin, and away from the camera."""
-    left, right = control[CONTROL.index(33)], control[CONTROL.index(263)]
-    chin, brow = control[CONTROL.index(152)], control[CONTROL.index(168)]
+    left, right, chin, brow = control[AXIS_ROWS]
     across = _unit(right - left)
     down = chin - brow
     down = _unit(down - down @ across * across)
-    return across, down, np.cross(across, down)
+    (ax, ay, az), (bx, by, bz) = across.tolist(), down.tolist()
+    return across, down, np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+    return vector / max(math.sqrt(vector.dot(vector)), 1e-9)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -114,9 +114,11 @@ def test_a_face_outside_the_picture_gets_plain_light():
 def test_patches_are_the_mean_of_five_bilinear_samples():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (12, 15, 3)).astype(np.uint8)
-    x, y, radius = rng.uniform(-3, 18, 20), rng.uniform(-3, 15, 20), 1.7
-    colours = np.zeros((20, 3))
-    _patches(colours, picture, x, y, radius)
+    x, y = 4 * rng.uniform(-3, 18, 20), rng.uniform(-3, 15, 20)
+    radius = np.ptp(x) / 40
+    colours, inside = np.zeros((20, 3)), np.empty(20, np.bool_)
+    _patches(colours, inside, picture, np.column_stack([x, y, np.zeros(20)]))
+    assert radius > 1 and np.array_equal(inside, (x > 0) & (y > 0) & (x < 14) & (y < 11))
     for k in range(20):
         expected = np.zeros(3)
         for dx, dy in ((0, 0), (radius, 0), (-radius, 0), (0, radius), (0, -radius)):
@@ -146,7 +148,7 @@ def test_a_strap_ends_where_the_cheek_does():
     picture = np.full((60, 200, 3), SKIN_COLOUR, np.uint8)
     picture[:, 120:] = [45, 32, 25]  # hair
     along = np.linspace(10, 190, 19)
-    centres = np.stack([np.stack([along, np.full(19, y)], -1) for y in (20.0, 40.0)])
+    centres = np.stack([np.stack([along, np.full(19, y), np.zeros(19)], -1) for y in (20.0, 40.0)])
     sight = strap_sight(picture, centres)
     assert sight.shape == (2, 19) and (sight[:, along < 110] == 1).all() and (sight[:, along > 130] == 0).all()
     assert (np.diff(sight, axis=1) <= 0).all()
