@@ -4,10 +4,10 @@ import random
 from collections import Counter
 
 import pytest
+from test_parallel import setup_double
 
 from maskbench.dispatch import CHUNK, FAILED_STARTS, WorkerLostError, dispatch
 from maskbench.errors import MaskbenchError
-from tests.test_parallel import setup_double
 
 
 class FakeCrew:

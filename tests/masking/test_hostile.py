@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import COUNT, hostile_folder
 
 from maskbench import manifest
 from maskbench.digest import file_sha256
@@ -19,7 +20,6 @@ from maskbench.images import read_image, write_image
 from maskbench.masking.engine import FAULTS, synthesize
 from maskbench.masking.outputs import ALPHA_FOLDER, alpha_name
 from maskbench.masking.synthesis import SynthesisConfig
-from tests.masking.hostile import COUNT, hostile_folder
 
 ALIGNED = SynthesisConfig(mask="surgical,n95", landmarks="aligned", seed=5, save_alpha=True)
 

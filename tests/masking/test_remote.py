@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_dispatch import FakeCrew
+from test_parallel import setup_double, setup_kill_once
 
 from maskbench.digest import file_sha256
 from maskbench.dispatch import dispatch
@@ -14,8 +16,6 @@ from maskbench.errors import MaskbenchError
 from maskbench.masking import remote
 from maskbench.masking.engine import synthesize
 from maskbench.masking.synthesis import SynthesisConfig
-from tests.test_dispatch import FakeCrew
-from tests.test_parallel import setup_double, setup_kill_once
 
 ALIGNED = SynthesisConfig(mask="surgical,n95", landmarks="aligned", seed=5)
 
