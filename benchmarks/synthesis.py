@@ -50,9 +50,8 @@ from pathlib import Path
 if __name__ == "__main__":
     from maskbench.masking.engine import synthesize
     from maskbench.masking.synthesis import SynthesisConfig
-    names = Path(sys.argv[5]).read_text().split("\\n")
     cache = Path(sys.argv[4]) if sys.argv[4] else None
-    synthesize(sys.argv[1], sys.argv[2], SynthesisConfig(), int(sys.argv[3]), cache=cache, only=names)
+    synthesize(sys.argv[1], sys.argv[2], SynthesisConfig(), int(sys.argv[3]), cache=cache)
 """
 
 
