@@ -12,6 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -23,6 +24,8 @@ from maskbench.errors import MaskbenchError
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Setup = TypeVar("Setup", bound=Callable[..., Any])
+# The processes are the parallelism: threads of each for its matrices would fight for the processors.
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PATIENCE = 10.0  # seconds for a worker to finish what it has begun, before it is killed
 
 
@@ -184,9 +187,22 @@ def _start_template(setup: Callable[..., Callable[[Any], Any]], arguments: tuple
     process = multiprocessing.get_context("spawn").Process(
         target=_be_template, args=(theirs, setup, arguments), daemon=True
     )
-    process.start()
+    with _environment(dict.fromkeys(ONE_THREAD, "1")):
+        process.start()
     theirs.close()
     return process, ours
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that are not set, for a process that is started meanwhile: some are read when it starts only."""
+    new = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            os.environ.pop(name, None)
 
 
 def _be_template(control: Connection, setup: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:

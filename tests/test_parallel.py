@@ -77,7 +77,7 @@ def test_workers_that_cannot_start_blame_no_item_either(tmp_path: Path):
     """A script without the usual guard: its workers would run it again, and die."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from test_parallel import *\n"
+        "from tests.test_parallel import *\n"
         "print('answers', len(list(map_items(setup_double, (0,), list(range(40)), 2))))\n"
     )
     root = Path(__file__).resolve().parents[1]
@@ -191,7 +191,7 @@ def setup_report(folder: str):
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
-    code = "from test_parallel import *; list(map_items(setup_report, (sys.argv[1],), list(range(999)), 2))"
+    code = "from tests.test_parallel import *; list(map_items(setup_report, (sys.argv[1],), list(range(999)), 2))"
     root = Path(__file__).resolve().parents[1]
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + 60

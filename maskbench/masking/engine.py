@@ -29,7 +29,7 @@ from maskbench.masking.faces import FACE_POLICIES
 from maskbench.masking.journal import Journal
 from maskbench.masking.outputs import ALPHA_FOLDER, FileOutputs, Outputs
 from maskbench.masking.packing import ShardOutputs
-from maskbench.masking.synthesis import Answer, SynthesisConfig, config_dict, failed_row, make_worker
+from maskbench.masking.synthesis import Answer, SynthesisConfig, config_dict, failed_row, make_worker, one_blas_thread
 from maskbench.parallel import default_workers, map_items
 from maskbench.progress import track
 from maskbench.registry import nearest
@@ -86,7 +86,7 @@ def synthesize(
     outputs_of = _outputs(inputs, faces_dir, out_shards)
     _separate(inputs, faces_dir, out_dir)
     files = _listed(inputs, faces_dir, only, config.save_alpha)
-    with locked(out_dir):
+    with locked(out_dir), one_blas_thread():
         config = config.fixed()  # so that nobody reads the recipe again
         _prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
         outputs, tally = outputs_of(str(out_dir), config.save_alpha), _Tally()

@@ -6,6 +6,7 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,6 +115,7 @@ def make_worker(
             to say what is wrong with a file.
     """
     if share_processors:
+        one_blas_thread()
         cv2.setNumThreads(1)
         cv2.setLogLevel(0)
     wardrobe = config.wardrobe()
@@ -126,6 +128,17 @@ def make_worker(
         return Answer(row_to_json(done.row), done.cached, done.fault)
 
     return work
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """Compute matrices on one thread, for good or for the length of a ``with``.
+
+    How a product is divided among threads decides the last bits of it: their number must not decide pixels. And for
+    matrices as small as ours more threads take longer.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, "blas")
 
 
 def _warm_up(wardrobe: Wardrobe) -> None:

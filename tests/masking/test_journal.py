@@ -87,7 +87,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path):
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path):
     """A file size limit stands for it, in a process of its own."""
     code = (
-        "import resource, signal, sys; from pathlib import Path; from test_journal import *\n"
+        "import resource, signal, sys; from pathlib import Path; from tests.masking.test_journal import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "journal = Journal(Path(sys.argv[1]))\n"
