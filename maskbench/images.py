@@ -24,7 +24,6 @@ MAX_SIDE = 30_000  # OpenCV and MediaPipe address pixels with 16 bits
 JPEG_QUALITY = 95
 WEBP_QUALITY = 95
 LUMINANCE_TABLE_SUM = 3688  # of ITU-T T.81, table K.1
-GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -104,14 +103,6 @@ def is_grey(image: np.ndarray) -> bool:
     """Whether the three channels of an (H, W, 3) image are equal everywhere."""
     first = cv2.extractChannel(image, 0)
     return all(cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
-
-
-def looks_grey(image: np.ndarray) -> bool:
-    """Whether an (H, W, 3) uint8 image is a greyscale photograph, allowing for the colour noise of its compression."""
-    step = max(1, round((image.shape[0] * image.shape[1] / 4000) ** 0.5))
-    red, green, blue = cv2.split(np.ascontiguousarray(image[::step, ::step]))
-    spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
-    return cv2.countNonZero(cv2.compare(spread, GREY_TOLERANCE, cv2.CMP_GT)) <= spread.size // 50
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:

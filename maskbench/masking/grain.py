@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
-from maskbench.masking.kernels import compiled
+from maskbench.masking.kernels import bounds, compiled
 
 TILE = 256
 SAMPLED = 48  # rows and columns looked at, at most; the estimates are medians and quantiles
@@ -20,7 +20,9 @@ MOST_BLUR, MOST_NOISE = 2.5, 14.0
 BLUR_OF_RATIO = (
     (0.2594, 1.25), (0.2650, 1.00), (0.2753, 0.80), (0.2925, 0.60), (0.3189, 0.45), (0.3679, 0.30), (0.5000, 0.00),
 )  # fmt: skip
-_KNOTS = np.array(BLUR_OF_RATIO).T.copy()
+_RATIOS, _BLURS = np.array(BLUR_OF_RATIO).T.copy()
+LUMA_WEIGHTS, LUMA_BITS = (9798, 19235, 3735), 15  # OpenCV's fixed-point luma
+GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
 COARSE = 0.9  # above this blur the ratio hardly moves; it is judged over twice the distance then
 
 
@@ -42,34 +44,55 @@ def estimate_grain(region: np.ndarray) -> Grain:
     Args:
         region: (h, w, 3) uint8 RGB around the face. Less than 8 pixels on a side give no blur and no noise.
     """
-    if min(region.shape[:2]) < 8:
-        return Grain(0.0, 0.0)
-    luma = cv2.cvtColor(region, cv2.COLOR_RGB2GRAY).astype(np.int64)  # signed, for differences
-    noise = _median_response(np.zeros(2041, np.int64), luma, 1 + luma.shape[0] // SAMPLED) / (6 * 0.6745)
-    fine = _edge_blur(luma, noise, 1)
-    blur = fine if fine < COARSE else min(max(COARSE, 2 * _edge_blur(luma, noise, 2)), MOST_BLUR)
-    return Grain(blur, min(noise, MOST_NOISE))
+    return Grain(*_grain(region)) if min(region.shape[:2]) >= 8 else Grain(0.0, 0.0)
 
 
-def _edge_blur(luma: np.ndarray, noise: float, reach: int) -> float:
-    """Blur in units of ``reach`` pixels, from differences over ``reach`` and twice that."""
-    step = 1 + max(luma.shape) // SAMPLED
-    one, two, count = _edge_energy(np.zeros(256, np.int64), luma, reach, step, STRONGEST, max(LEAST_EDGE, 6 * noise))
-    if count < 12:
-        return 0.0
-    variance = 2 * noise**2
-    return float(np.interp((one - variance) / max(two - variance, 1e-6), *_KNOTS))
+def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
+    """Blur and noise of the part of an (H, W, 3) uint8 picture around the (K, 3) control points of a face."""
+    height, width = image.shape[:2]
+    x0, x1, y0, y1 = bounds(control)
+    x0, y0 = (math.floor(max(value, 0.0)) for value in (x0, y0))
+    x1, y1 = (math.ceil(max(value, 0.0)) + 1 for value in (x1, y1))
+    return estimate_grain(image[y0:y1, x0:x1]) if x0 < width and y0 < height else Grain(0.0, 0.0)
 
 
 @compiled
-def _median_response(counts, luma, step):  # noqa: ANN001 - numba infers the types
-    """The median size of Immerkaer's response on every ``step``-th row of an (h, w) int64 picture."""
-    total = 0
+def _grain(region):  # noqa: ANN001 - numba infers the types
+    """Blur and noise of an (h, w, 3) uint8 picture."""
+    luma = np.empty(region.shape[:2], np.int16)  # signed, for differences
+    for r in range(luma.shape[0]):
+        for c in range(luma.shape[1]):
+            total = region[r, c, 0] * LUMA_WEIGHTS[0] + region[r, c, 1] * LUMA_WEIGHTS[1]
+            luma[r, c] = (total + region[r, c, 2] * LUMA_WEIGHTS[2] + (1 << LUMA_BITS - 1)) >> LUMA_BITS
+    noise = _median_response(luma, 1 + luma.shape[0] // SAMPLED) / (6 * 0.6745)
+    step = 1 + max(luma.shape[0], luma.shape[1]) // SAMPLED
+    blur = _edge_blur(luma, noise, 1, step)
+    if blur >= COARSE:
+        blur = min(max(COARSE, 2 * _edge_blur(luma, noise, 2, step)), MOST_BLUR)
+    return blur, min(noise, MOST_NOISE)
+
+
+@compiled
+def _edge_blur(luma, noise, reach, step):  # noqa: ANN001
+    """Blur in units of ``reach`` pixels, from differences over ``reach`` and twice that."""
+    one, two, count = _edge_energy(luma, reach, step, max(LEAST_EDGE, 6 * noise))
+    if count < 12:
+        return 0.0
+    variance = 2 * noise**2
+    ratio = (one - variance) / max(two - variance, 1e-6)
+    return np.interp(ratio, _RATIOS, _BLURS)
+
+
+@compiled
+def _median_response(luma, step):  # noqa: ANN001
+    """The median size of Immerkaer's response on every ``step``-th row of an (h, w) int16 picture."""
+    counts, total = np.zeros(2041, np.int64), 0
     for r in range(1, luma.shape[0] - 1, step):
+        above, here, below = luma[r - 1], luma[r], luma[r + 1]
         for c in range(1, luma.shape[1] - 1):
-            corners = luma[r - 1, c - 1] + luma[r - 1, c + 1] + luma[r + 1, c - 1] + luma[r + 1, c + 1]
-            sides = luma[r - 1, c] + luma[r + 1, c] + luma[r, c - 1] + luma[r, c + 1]
-            counts[abs(corners - 2 * sides + 4 * luma[r, c])] += 1
+            corners = above[c - 1] + above[c + 1] + below[c - 1] + below[c + 1]
+            sides = above[c] + below[c] + here[c - 1] + here[c + 1]
+            counts[abs(corners - 2 * sides + 4 * here[c])] += 1
             total += 1
     return _quantile(counts, total, 0.5)
 
@@ -86,9 +109,9 @@ def _quantile(counts, total, share):  # noqa: ANN001
 
 
 @compiled
-def _edge_energy(counts, luma, reach, step, strongest, least):  # noqa: ANN001
+def _edge_energy(luma, reach, step, least):  # noqa: ANN001
     """Mean square difference over ``reach`` and over twice that at the steepest places, and how many these are."""
-    total = 0
+    counts, total = np.zeros(256, np.int64), 0
     height, width = luma.shape
     for turn in range(2):  # along the rows, then along the columns
         dr, dc = (0, reach) if turn == 0 else (reach, 0)
@@ -96,7 +119,7 @@ def _edge_energy(counts, luma, reach, step, strongest, least):  # noqa: ANN001
             for c in range(dc, width - dc, 1 if turn == 0 else step):
                 counts[abs(luma[r + dr, c + dc] - luma[r - dr, c - dc])] += 1
                 total += 1
-    limit = max(_quantile(counts, total, 1.0 - strongest), least)
+    limit = max(_quantile(counts, total, 1.0 - STRONGEST), least)
     one, two, count = 0.0, 0.0, 0
     for turn in range(2):
         dr, dc = (0, reach) if turn == 0 else (reach, 0)
@@ -108,6 +131,22 @@ def _edge_energy(counts, luma, reach, step, strongest, least):  # noqa: ANN001
                     two += float((after - before) ** 2)
                     count += 1
     return one / max(count, 1), two / max(count, 1), count
+
+
+def looks_grey(image: np.ndarray) -> bool:
+    """Whether an (H, W, 3) uint8 image is a greyscale photograph, allowing for the colour noise of its compression."""
+    return _looks_grey(image, max(1, round((image.shape[0] * image.shape[1] / 4000) ** 0.5)))
+
+
+@compiled
+def _looks_grey(image, step):  # noqa: ANN001
+    coloured, total = 0, 0
+    for r in range(0, image.shape[0], step):
+        for c in range(0, image.shape[1], step):
+            red, green, blue = image[r, c, 0], image[r, c, 1], image[r, c, 2]
+            coloured += int(max(red, green, blue)) - int(min(red, green, blue)) > GREY_TOLERANCE
+            total += 1
+    return coloured <= total // 50
 
 
 @lru_cache(maxsize=1)

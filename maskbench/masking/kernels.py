@@ -20,28 +20,31 @@ def compiled(function: Callable) -> Callable:
         return njit(function, nogil=True, error_model="numpy")
 
 
-@compiled
-def _edge(ax, ay, bx, by):  # noqa: ANN001 - numba infers the types
-    """The half plane right of a -> b as bounds on x along a row: kind, p, q; the bound is p + q y.
-
-    Kind 1: x from there on; -1: x up to there; 0: a level edge, rows with p + q y >= 0. A hair's breadth is added, so
-    that neighbours leave no gap.
-    """
-    slope, offset, turn = ay - by, ax * by - bx * ay, bx - ax
-    if abs(slope) < 1e-9:
-        return 0, offset + 1e-7, turn
-    return (1 if slope > 0 else -1), -offset / slope - (1e-7 if slope > 0 else -1e-7), -turn / slope
+CHANNELS = np.uint64(4)
 
 
 @compiled
-def _own(owner, touched, x, y, triangles, order, samples, first_row):  # noqa: ANN001
-    """Write into each sample of a band the last triangle of ``order`` that holds it, and mark the pixels touched.
+def bounds(points):  # noqa: ANN001 - numba infers the types
+    """Least and greatest x, then y, of (n, 2 or more) points."""
+    x0, x1, y0, y1 = np.inf, -np.inf, np.inf, -np.inf
+    for n in range(points.shape[0]):
+        x0, x1 = min(x0, points[n, 0]), max(x1, points[n, 0])
+        y0, y1 = min(y0, points[n, 1]), max(y1, points[n, 1])
+    return x0, x1, y0, y1
+
+
+@compiled
+def _own(owner, spans, x, y, triangles, order, samples, first_row):  # noqa: ANN001 - numba infers the types
+    """Write into each sample of a band the last triangle of ``order`` that holds it.
+
+    An edge bounds x along a row: x >= p + q y on a triangle's left, x <= p + q y on its right; at most two edges bound
+    it on either side. A hair's breadth is added, so that neighbours leave no gap.
 
     Args:
-        owner: (h * samples, w * samples) int32 of -1; touched: (h, w) uint8 of 0.
+        owner: (h * samples, w * samples) int32 of -1.
+        spans: (h * samples, 2) int64, widened to the first and last sample written in each row.
     """
     rows, columns = owner.shape
-    share = 1.0 / samples
     for k in range(order.shape[0]):
         t = order[k]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -51,24 +54,32 @@ def _own(owner, touched, x, y, triangles, order, samples, first_row):  # noqa: A
         least, most = max(min(x0, x1, x2), 0.0), min(max(x0, x1, x2), columns - 1.0)
         if bottom < top or most < least:
             continue
-        edges = (_edge(x0, y0, x1, y1), _edge(x1, y1, x2, y2), _edge(x2, y2, x0, y0))
+        p_left, p_left2, p_right, p_right2 = least, least, most, most
+        q_left, q_left2, q_right, q_right2 = 0.0, 0.0, 0.0, 0.0
+        for n in range(3):
+            if n == 0:
+                ax, ay, bx, by = x0, y0, x1, y1
+            elif n == 1:
+                ax, ay, bx, by = x1, y1, x2, y2
+            else:
+                ax, ay, bx, by = x2, y2, x0, y0
+            slope = ay - by
+            if abs(slope) < 1e-9:  # a level edge: the rows from top to bottom say it already
+                continue
+            q = (ax - bx) / slope
+            p = (bx * ay - ax * by) / slope + q * first_row
+            if slope > 0:
+                p_left2, q_left2, p_left, q_left = p_left, q_left, p - 1e-7, q
+            else:
+                p_right2, q_right2, p_right, q_right = p_right, q_right, p + 1e-7, q
         for row in range(top, bottom + 1):
-            low, high = least, most
-            for kind, p, q in edges:
-                bound = p + q * (row + first_row)
-                if kind > 0:
-                    low = max(low, bound)
-                elif kind < 0:
-                    high = min(high, bound)
-                elif bound < 0:
-                    high = low - 1.0
-            left, right = int(np.ceil(low)), int(np.floor(high))
+            left = int(np.ceil(max(least, p_left + q_left * row, p_left2 + q_left2 * row)))
+            right = int(np.floor(min(most, p_right + q_right * row, p_right2 + q_right2 * row)))
             if right < left:
                 continue
+            spans[row, 0], spans[row, 1] = min(spans[row, 0], left), max(spans[row, 1], right)
             for column in range(left, right + 1):
                 owner[row, column] = t
-            for column in range(int(left * share + 1e-9), int(right * share + 1e-9) + 1):
-                touched[int(row * share + 1e-9), column] = 1
 
 
 @compiled
@@ -102,54 +113,85 @@ def _planes(planes, level_of, x, y, triangles, order, attributes, levels, sample
 
 
 @compiled
-def _shade(layer, owner, touched, planes, level_of, texture, levels, tint, samples, first):  # noqa: ANN001
+def _texel(texture, first, below, k00, k01, k10, k11):  # noqa: ANN001
+    """One channel of a bilinear sample of a flattened picture: ``first`` upper left, ``below`` it the lower one."""
+    near, beside = np.float32(texture[first]), np.float32(texture[first + CHANNELS])
+    under, across = np.float32(texture[below]), np.float32(texture[below + CHANNELS])
+    return k00 * near + k01 * beside + k10 * under + k11 * across
+
+
+@compiled
+def _shade(layer, owner, spans, planes, level_of, texture, levels, tint, samples, first):  # noqa: ANN001
     """Blend the pixels of a band, which begins at row ``first``, over ``layer``.
 
     A pixel takes its colour once: at its centre when all of its samples are covered, else at the first covered one;
-    the share of covered samples is its coverage. The samples' owners come from ``_own``.
+    the share of covered samples is its coverage. The samples' owners and their spans come from ``_own``. Indices are
+    unsigned, which spares the compiled code a test for negative ones.
     """
-    whole, middle = samples * samples, samples // 2
-    for row in range(touched.shape[0]):
-        for column in range(touched.shape[1]):
-            if not touched[row, column]:
-                continue
-            count, px, py, t = 0, 0.0, 0.0, -1
-            for i in range(samples):
-                for j in range(samples):
-                    found = owner[row * samples + i, column * samples + j]
-                    if found >= 0:
+    whole, middle, centre, one = samples * samples, samples // 2, (samples - 1) / 2, np.float32(1.0)
+    width, stride = layer.shape[1], owner.shape[1]
+    owners, texels, line = owner.reshape(owner.size), texture.reshape(texture.size), CHANNELS * texture.shape[1]
+    share = np.float32(1.0 / (255.0 * whole))
+    for row in range(owner.shape[0] // samples):
+        left, right = width * samples, -1
+        for i in range(samples):
+            left, right = min(left, spans[row * samples + i, 0]), max(right, spans[row * samples + i, 1])
+        for column in range(left // samples, right // samples + 1):
+            corner = np.uint64(row * samples * stride + column * samples)
+            count, i, j = 0, middle, middle
+            for m in range(samples):
+                for n in range(samples):
+                    if owners[corner + np.uint64(m * stride + n)] >= 0:
                         if count == 0:
-                            t, px, py = found, float(column * samples + j), float((first + row) * samples + i)
+                            i, j = m, n
                         count += 1
             if count == 0:
                 continue
+            px, py = float(column * samples + j), float((first + row) * samples + i)
             if count == whole:
-                t = owner[row * samples + middle, column * samples + middle]
-                px, py = column * samples + (samples - 1) / 2, (first + row) * samples + (samples - 1) / 2
-            plane, level = planes[t], level_of[t]
-            width, height = levels[level, 2], levels[level, 3]
-            u = min(max(plane[0, 0] + plane[0, 1] * px + plane[0, 2] * py, 0.0), width - 1.0)
-            v = min(max(plane[1, 0] + plane[1, 1] * px + plane[1, 2] * py, 0.0), height - 1.0)
-            shade = plane[2, 0] + plane[2, 1] * px + plane[2, 2] * py
-            cover = (plane[3, 0] + plane[3, 1] * px + plane[3, 2] * py) * (count / (whole * 255.0))
-            u0, v0 = min(int(u), width - 2), min(int(v), height - 2)
-            fu, fv = u - u0, v - v0
-            upper, lower = texture[levels[level, 1] + v0], texture[levels[level, 1] + v0 + 1]
-            ua = levels[level, 0] + u0
-            k00, k01, k10, k11 = (1 - fv) * (1 - fu), (1 - fv) * fu, fv * (1 - fu), fv * fu
-            near, next_ = upper[ua], upper[ua + 1]
-            below, beside = lower[ua], lower[ua + 1]
-            alpha = cover * (k00 * near[3] + k01 * next_[3] + k10 * below[3] + k11 * beside[3])
-            keep = 1.0 - alpha
-            for ch in range(3):
-                value = k00 * near[ch] + k01 * next_[ch] + k10 * below[ch] + k11 * beside[ch]
-                lit = min(value * shade * tint[ch] * cover, alpha)
-                layer[first + row, column, ch] = layer[first + row, column, ch] * keep + lit
-            layer[first + row, column, 3] = layer[first + row, column, 3] * keep + alpha
+                i, j = middle, middle
+                px, py = column * samples + centre, (first + row) * samples + centre
+            t = np.uint64(owners[corner + np.uint64(i * stride + j)])
+            level = np.uint64(level_of[t])
+            wide, high = levels[level, 2], levels[level, 3]
+            u = min(max(planes[t, 0, 0] + planes[t, 0, 1] * px + planes[t, 0, 2] * py, 0.0), wide - 1.0)
+            v = min(max(planes[t, 1, 0] + planes[t, 1, 1] * px + planes[t, 1, 2] * py, 0.0), high - 1.0)
+            shade = np.float32(planes[t, 2, 0] + planes[t, 2, 1] * px + planes[t, 2, 2] * py)
+            cover = np.float32(planes[t, 3, 0] + planes[t, 3, 1] * px + planes[t, 3, 2] * py)
+            cover *= np.float32(count) * share
+            u0, v0 = min(int(u), wide - 2), min(int(v), high - 2)
+            fu, fv = np.float32(u - u0), np.float32(v - v0)
+            k11 = fu * fv
+            k01, k10 = fu - k11, fv - k11
+            k00 = one - fu - k10
+            at = np.uint64((levels[level, 1] + v0) * line + (levels[level, 0] + u0) * CHANNELS)
+            below = at + np.uint64(line)
+            alpha = cover * _texel(texels, at + np.uint64(3), below + np.uint64(3), k00, k01, k10, k11)
+            keep, lit, out = one - alpha, shade * cover, layer[first + row, column]
+            for n in range(3):
+                value = _texel(texels, at + np.uint64(n), below + np.uint64(n), k00, k01, k10, k11)
+                out[n] = out[n] * keep + min(value * (lit * tint[n]), alpha)
+            out[3] = out[3] * keep + alpha
+
+
+@compiled
+def _draw(layer, x, y, triangles, order, attributes, texture, levels, tint, samples, band):  # noqa: ANN001
+    """``draw_layer`` in bands of so many rows."""
+    height, width = layer.shape[:2]
+    sx, sy = (x + 0.5) * samples - 0.5, (y + 0.5) * samples - 0.5
+    planes, level_of = np.empty((len(triangles), 4, 3)), np.empty(len(triangles), np.int32)
+    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels, samples)
+    owner, spans = np.empty((band * samples, width * samples), np.int32), np.empty((band * samples, 2), np.int64)
+    for first in range(0, height, band):
+        here = min(band, height - first) * samples
+        owner[:here], spans[:here, 0], spans[:here, 1] = -1, width * samples, -1
+        _own(owner[:here], spans, sx, sy, triangles, order, samples, first * samples)
+        _shade(layer, owner[:here], spans, planes, level_of, texture, levels, tint, samples, first)
 
 
 LEAST_AREA = 1e-6  # square pixels, doubled; a thinner triangle is not drawn
 BAND_SAMPLES = 4_000_000  # samples held at a time; bounds the memory on large faces
+DEPTHS = 4096  # steps of depth by which triangles are ordered; within one they keep their order
 
 
 def draw_layer(
@@ -169,43 +211,45 @@ def draw_layer(
         samples: per pixel and axis, for the antialiasing of edges.
     """
     height, width = layer.shape[:2]
-    sx, sy = (x + 0.5) * samples - 0.5, (y + 0.5) * samples - 0.5
-    planes, level_of = np.empty((len(triangles), 4, 3)), np.empty(len(triangles), np.int32)
-    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels, samples)
-    rows = max(1, min(height, BAND_SAMPLES // (width * samples * samples)))
-    for first in range(0, height, rows):
-        here = min(rows, height - first)
-        owner, touched = np.full((here * samples, width * samples), -1, np.int32), np.zeros((here, width), np.uint8)
-        _own(owner, touched, sx, sy, triangles, order, samples, first * samples)
-        _shade(layer, owner, touched, planes, level_of, texture, levels, tint, samples, first)
+    band = max(1, min(height, BAND_SAMPLES // (width * samples * samples)))
+    tint = tint.astype(np.float32)
+    _draw(layer, x, y, triangles, order, attributes, texture, levels, tint, samples, band)
 
 
 def paint_order(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """The triangles that face the camera, the farthest first (ties in their order): indices (n,).
+    """The triangles that face the camera, the farthest first: indices (n,).
 
     Args:
         points: (V, 3) pixels, z growing away from the camera.
         triangles: (T, 3) int32, positive projected area when facing the camera.
     """
-    nearness = np.empty(len(triangles))
-    seen = _nearness(nearness, points, triangles)
-    return np.argsort(nearness, kind="stable")[:seen]
+    return _order(points, triangles, np.empty(len(triangles)), np.empty(len(triangles), np.int32))
 
 
 @compiled
-def _nearness(nearness, points, triangles):  # noqa: ANN001
-    """Minus three times the mean depth of each triangle, infinity for what faces away; return how many do not."""
-    seen = 0
+def _order(points, triangles, depth, order):  # noqa: ANN001
+    """Write three times the mean depth of the triangles that face the camera, and these by falling depth."""
+    count, least, most = 0, np.inf, -np.inf
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         bx, by = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
         cx, cy = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1]
+        depth[t] = np.nan
         if bx * cy - cx * by > LEAST_AREA:
-            nearness[t] = -(points[a, 2] + points[b, 2] + points[c, 2])
-            seen += 1
-        else:
-            nearness[t] = np.inf
-    return seen
+            depth[t] = points[a, 2] + points[b, 2] + points[c, 2]
+            least, most, count = min(least, depth[t]), max(most, depth[t]), count + 1
+    starts, scale = np.zeros(DEPTHS + 1, np.int32), (DEPTHS - 1) / max(most - least, 1e-9)
+    for t in range(triangles.shape[0]):
+        if depth[t] == depth[t]:
+            depth[t] = np.floor((most - depth[t]) * scale)
+            starts[int(depth[t]) + 1] += 1
+    for k in range(DEPTHS):
+        starts[k + 1] += starts[k]
+    for t in range(triangles.shape[0]):
+        if depth[t] == depth[t]:
+            order[starts[int(depth[t])]] = t
+            starts[int(depth[t])] += 1
+    return order[:count]
 
 
 @compiled
@@ -224,7 +268,7 @@ def blend(picture, layer, alpha, grain, amount, shift_x, shift_y, grey):  # noqa
     for row in range(layer.shape[0]):
         for column in range(layer.shape[1]):
             a = layer[row, column, 3]
-            level = int(np.floor(255.0 * a + 0.5))
+            level = int(255.0 * a + 0.5)
             alpha[row, column] = level
             if level == 0:
                 continue
@@ -239,3 +283,13 @@ def blend(picture, layer, alpha, grain, amount, shift_x, shift_y, grey):  # noqa
                 over = min(max(255.0 * value / a + noise, 0.0), 255.0)
                 mixed = picture[row, column, ch] * (1.0 - weight) + over * weight
                 picture[row, column, ch] = int(np.floor(mixed + 0.5))
+
+
+@compiled
+def copy_covered(picture, other, alpha):  # noqa: ANN001
+    """Copy the pixels of ``other`` into a picture, both (h, w, 3) uint8, where alpha (h, w) is not 0."""
+    for row in range(alpha.shape[0]):
+        for column in range(alpha.shape[1]):
+            if alpha[row, column]:
+                for ch in range(3):
+                    picture[row, column, ch] = other[row, column, ch]

@@ -26,6 +26,7 @@ USUAL_HIGHLIGHT = 0.88
 EXPOSURE_SHARE = 0.65
 USUAL_SKIN_COLOUR = np.array([1.28, 0.95, 0.80])  # relative to its luma
 DARKEST, BRIGHTEST = 0.45, 1.35
+LEAST_SEEN, UNSEEN_GAIN = 8, 0.9  # with fewer spots of skin in the picture there is nothing to judge by
 BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 300, 293, 334, 296, 336, 276, 283, 282, 295)
 HIGHLIGHT_SAMPLES = 45  # a side
 LIKE_SKIN, UNLIKE_SKIN = 0.5, 0.9  # difference from the cheek below and above which a strap is in sight, or is not
@@ -41,7 +42,19 @@ class Light:
 
     def shade(self, normals: np.ndarray) -> np.ndarray:
         """Relative brightness (G,) of surfaces with these (G, 3) unit normals in the head's frame."""
-        return np.clip(self.coefficients[0] + normals @ self.coefficients[1:], DARKEST, BRIGHTEST)
+        shade = np.empty(len(normals))
+        _shade(shade, normals, self.coefficients)
+        return shade
+
+
+@compiled
+def _shade(shade, normals, coefficients):  # noqa: ANN001 - numba infers the types
+    """``Light.shade``, written into (G,)."""
+    for n in range(normals.shape[0]):
+        level = coefficients[0]
+        for axis in range(3):
+            level += coefficients[axis + 1] * normals[n, axis]
+        shade[n] = min(max(level, DARKEST), BRIGHTEST)
 
 
 @lru_cache(maxsize=1)
@@ -74,21 +87,35 @@ def estimate_light(image: np.ndarray, control: np.ndarray) -> Light:
         control: (K, 3) control points in pixels.
     """
     binding, solve = _skin_model()
-    spots = binding @ control
-    colours, inside = _sample(image, spots)
-    seen = np.count_nonzero(inside)
-    if seen < 8:
-        return Light(0.9, np.ones(3), np.array([1.0, 0, 0, 0]))
-    luma = colours @ LUMA
-    ordered = np.sort(luma[inside])
-    colour = np.ones(3)
-    bounds = (ordered[int(0.12 * seen)], ordered[int(0.88 * seen)])
-    gain = _fit(luma, colour, colours, inside, bounds, _highlight(image, spots) / USUAL_HIGHLIGHT)
-    return Light(gain, colour, solve @ luma)
+    return Light(*_light(image, binding @ control, solve))
 
 
 @compiled
-def _fit(luma, colour, colours, inside, bounds, exposure):  # noqa: ANN001 - numba infers the types
+def _light(image, spots, solve):  # noqa: ANN001 - numba infers the types
+    """Gain, colour (3,) and coefficients (4,) from (S, 3) spots of skin, and their solution (4, S)."""
+    colours, inside = np.zeros((spots.shape[0], 3)), np.empty(spots.shape[0], np.bool_)
+    _patches(colours, inside, image, spots)
+    colour, coefficients = np.ones(3), np.zeros(4)
+    luma, seen, ordered = np.empty(spots.shape[0]), 0, np.empty(spots.shape[0])
+    for n in range(spots.shape[0]):
+        luma[n] = colours[n, 0] * LUMA[0] + colours[n, 1] * LUMA[1] + colours[n, 2] * LUMA[2]
+        if inside[n]:
+            ordered[seen] = luma[n]
+            seen += 1
+    if seen < LEAST_SEEN:
+        coefficients[0] = 1.0
+        return UNSEEN_GAIN, colour, coefficients
+    ordered = np.sort(ordered[:seen])
+    bounds = (ordered[int(0.12 * seen)], ordered[int(0.88 * seen)])
+    gain = _fit(luma, colour, colours, inside, bounds, _highlight(image, spots) / USUAL_HIGHLIGHT)
+    for k in range(4):
+        for n in range(spots.shape[0]):
+            coefficients[k] += solve[k, n] * luma[n]
+    return gain, colour, coefficients
+
+
+@compiled
+def _fit(luma, colour, colours, inside, bounds, exposure):  # noqa: ANN001
     """Return the gain; make ``luma`` (S,) relative to its mean, outliers and what is unseen replaced, and write the
     ``colour`` (3,)."""
     seen, skin, plain = 0.0, np.zeros(3), 0.0
@@ -144,13 +171,13 @@ def _patches(colours, inside, image, spots):  # noqa: ANN001
                 colours[n, c] += (upper * (1 - fv) + lower * fv) / 1275.0
 
 
-def _highlight(image: np.ndarray, spots: np.ndarray) -> float:
+@compiled
+def _highlight(image, spots):  # noqa: ANN001
     """The 95th percentile of luma, 0..1, in the region around the face: how bright white things are there."""
     luma = np.empty(HIGHLIGHT_SAMPLES**2)
     _grid_luma(luma, image, spots, HIGHLIGHT_SAMPLES)
     rank = int(0.95 * (luma.size - 1))
-    luma.partition(rank)
-    return float(luma[rank] / 255.0)
+    return np.partition(luma, rank)[rank] / 255.0
 
 
 @compiled
@@ -178,26 +205,29 @@ def strap_sight(image: np.ndarray, centres: np.ndarray) -> np.ndarray:
     Returns:
         (R, n) in 0..1, falling along each strap.
     """
-    count, steps = centres.shape[:2]
-    colours, _ = _sample(image, centres.reshape(count * steps, 3))
-    colours = colours.reshape(count, steps, 3) + 0.02
-    near = np.sort(colours[:, : max(steps // 3, 1)], axis=1)
-    sight = np.empty((count, steps))
-    _likeness(sight, colours, (near[:, (near.shape[1] - 1) // 2] + near[:, near.shape[1] // 2]) / 2)  # the median
+    sight = np.empty(centres.shape[:2])
+    _sight(sight, image, np.ascontiguousarray(centres))
     return sight
 
 
 @compiled
-def _likeness(sight, colours, cheek):  # noqa: ANN001
-    """Write how much (R, n, 3) colours are like those (R, 3) where they begin, falling along each row, into (R, n)."""
-    for r in range(colours.shape[0]):
-        least = 1.0
-        cheek_luma = cheek[r, 0] * LUMA[0] + cheek[r, 1] * LUMA[1] + cheek[r, 2] * LUMA[2]
-        for k in range(colours.shape[1]):
-            luma = colours[r, k, 0] * LUMA[0] + colours[r, k, 1] * LUMA[1] + colours[r, k, 2] * LUMA[2]
+def _sight(sight, image, centres):  # noqa: ANN001
+    """Write how much (R, n) of each strap with these (R, n, 3) centres looks like where it begins."""
+    straps, steps = sight.shape
+    colours, inside = np.full((straps * steps, 3), 0.02), np.empty(straps * steps, np.bool_)
+    _patches(colours, inside, image, centres.reshape(straps * steps, 3))
+    first, cheek = max(steps // 3, 1), np.empty(3)
+    for r in range(straps):
+        own, least = colours[r * steps : (r + 1) * steps], 1.0
+        for c in range(3):  # the median of where it begins
+            near = np.sort(own[:first, c])
+            cheek[c] = (near[(first - 1) // 2] + near[first // 2]) / 2
+        cheek_luma = cheek[0] * LUMA[0] + cheek[1] * LUMA[1] + cheek[2] * LUMA[2]
+        for k in range(steps):
+            luma = own[k, 0] * LUMA[0] + own[k, 1] * LUMA[1] + own[k, 2] * LUMA[2]
             apart = 0.0
             for c in range(3):
-                apart += abs(colours[r, k, c] / luma - cheek[r, c] / cheek_luma)
+                apart += abs(own[k, c] / luma - cheek[c] / cheek_luma)
             unlike = abs(np.log(luma / cheek_luma)) + apart / 2
             least = min(least, max((UNLIKE_SKIN - unlike) / (UNLIKE_SKIN - LIKE_SKIN), 0.0))
             sight[r, k] = least

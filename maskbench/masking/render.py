@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.images import decode, encode_jpeg, looks_grey
+from maskbench.images import encode_jpeg
 from maskbench.masking.geometry import STRAP_STEPS, Surface, build_surface
-from maskbench.masking.grain import TILE, Grain, estimate_grain, noise_tile
-from maskbench.masking.kernels import blend, draw_layer, paint_order
+from maskbench.masking.grain import TILE, Grain, face_grain, looks_grey, noise_tile
+from maskbench.masking.kernels import blend, bounds, copy_covered, draw_layer, paint_order
 from maskbench.masking.lighting import Light, estimate_light, face_colour, strap_sight
 from maskbench.masking.pose import pose
 from maskbench.masking.space import scale_of
@@ -71,7 +71,7 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     control = placement.control_points.astype(np.float64)
     surface = surface_of(asset, placement.style, placement.size)
     points, opacity = pose(surface, control)
-    opacity *= straps_in_sight(image, surface, points)
+    hide_straps(image, surface, points, opacity)
     light, grain = estimate_light(image, control), face_grain(image, control)
     blur = extra_blur(grain)
     window = visible_window(points, image.shape, int(np.ceil(3 * blur)))
@@ -99,25 +99,24 @@ def _draw(
 ) -> np.ndarray:  # fmt: skip
     """The mask alone in a window: (h, w, 4) float32, colour premultiplied by alpha, 0..1."""
     layer = np.zeros((window.y1 - window.y0, window.x1 - window.x0, 4), np.float32)
-    attributes = np.stack([surface.uv[:, 0], surface.uv[:, 1], light.shade(surface.normals), opacity])
+    attributes = np.empty((4, len(points)))
+    attributes[:2], attributes[2], attributes[3] = surface.uv.T, light.shade(surface.normals), opacity
     x, y = points[:, 0] - window.x0, points[:, 1] - window.y0
-    scale, order = scale_of(control), paint_order(points, surface.triangles)
+    samples = samples_of(scale_of(control))
     texture, levels = texture_levels(asset)
     for part in surface.layers:
-        mine = order[(order >= part.start) & (order < part.stop)]
+        triangles = surface.triangles[part.start : part.stop]
         colour = tint if part.tinted else light.gain * light.colour
-        draw_layer(layer, x, y, surface.triangles, mine, attributes, texture, levels, colour, samples_of(scale))
+        order = paint_order(points, triangles)
+        draw_layer(layer, x, y, triangles, order, attributes, texture, levels, colour, samples)
     return layer
 
 
-def straps_in_sight(image: np.ndarray, surface: Surface, points: np.ndarray) -> np.ndarray:
-    """For each vertex (V,) how much of it is in sight: 1 on the panels, less on straps that pass under hair."""
-    sight = np.ones(len(points))
+def hide_straps(image: np.ndarray, surface: Surface, points: np.ndarray, opacity: np.ndarray) -> None:
+    """Take from the ``opacity`` (V,) of straps where they pass under hair."""
     if len(surface.strap_width):
         sides = points[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS, 3)
-        centres = (sides[:, 0] + sides[:, 1]) / 2
-        sight[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS)[:] = strap_sight(image, centres)[:, None]
-    return sight
+        opacity[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS)[:] *= strap_sight(image, sides.mean(1))[:, None]
 
 
 @lru_cache(maxsize=512)
@@ -128,9 +127,9 @@ def surface_of(asset: MaskAsset, style: str = "correct", size: float = 1.0) -> S
 
 def visible_window(points: np.ndarray, shape: tuple[int, ...], margin: int) -> Window | None:
     """The part of the picture that a mesh (V, 3) can touch, with a margin, or None."""
-    x, y = points[:, 0], points[:, 1]
-    x0, y0 = (max(0, math.floor(value.min()) - margin) for value in (x, y))
-    x1, y1 = (min(shape[k], math.ceil(value.max()) + 1 + margin) for k, value in ((1, x), (0, y)))
+    left, right, top, bottom = bounds(points)
+    x0, y0 = (max(0, math.floor(value) - margin) for value in (left, top))
+    x1, y1 = (min(limit, math.ceil(value) + 1 + margin) for limit, value in ((shape[1], right), (shape[0], bottom)))
     return Window(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
@@ -145,18 +144,10 @@ def extra_blur(grain: Grain) -> float:
     return extra if extra >= 0.25 else 0.0
 
 
-def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
-    """Blur and noise of the part of the picture around the face."""
-    x, y = control[:, 0], control[:, 1]
-    x0, y0 = (math.floor(max(value.min(), 0.0)) for value in (x, y))
-    x1, y1 = (math.ceil(max(value.max(), 0.0)) + 1 for value in (x, y))
-    return estimate_grain(image[y0:y1, x0:x1]) if x0 < image.shape[1] and y0 < image.shape[0] else Grain(0.0, 0.0)
-
-
 def grain_shift(placement: Placement) -> tuple[int, int]:
     """Where in the noise tile this face begins: another place for another face, the same for the same."""
-    total = np.rint(placement.control_points.astype(np.float64).sum(0) * 100).astype(np.int64)
-    return int(total[0] % TILE), int(total[1] % TILE)
+    x, y, _ = placement.control_points.astype(np.float64).sum(0).tolist()
+    return round(x * 100) % TILE, round(y * 100) % TILE
 
 
 def tint_of(image: np.ndarray, control: np.ndarray, asset: MaskAsset, colour: str, light: Light) -> np.ndarray:
@@ -207,6 +198,6 @@ def _compress(out: np.ndarray, alpha: np.ndarray, window: Window, quality: int) 
     grid = JPEG_MARGIN
     y0, x0 = (max(0, start // grid * grid) for start in (window.y0, window.x0))
     part = out[y0 : -(-window.y1 // grid) * grid, x0 : -(-window.x1 // grid) * grid]
-    again = decode(encode_jpeg(part, quality), "grain")
-    covered = alpha[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]] > 0
-    np.copyto(part, again, where=covered[..., None])
+    stored = np.frombuffer(encode_jpeg(part, quality), np.uint8)
+    again = cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB)
+    copy_covered(part, again, alpha[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]])

@@ -12,14 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskbench.images import GREY_TOLERANCE
 from maskbench.masking import grain, lighting
 from maskbench.masking.torch_raster import pick
 
 ROWS = grain.SAMPLED  # of a picture, at most: 1 + size // SAMPLED is the step between them
 RESPONSES = 2041  # values of Immerkaer's response
 # OpenCV's luma of 8-bit pixels: round(15 bit weights / 2**15).
-LUMA_WEIGHTS, LUMA_BITS = (9798, 19235, 3735), 15
 
 
 @lru_cache(maxsize=32)
@@ -141,15 +139,15 @@ def strap_sight(images: Tensor, centres: Tensor, picture: Tensor) -> Tensor:
 
 
 def looks_grey(images: Tensor) -> Tensor:
-    """As ``images.looks_grey``, for each picture: (B,) bool."""
+    """As ``grain.looks_grey``, for each picture: (B,) bool."""
     step = max(1, round((images.shape[2] * images.shape[3] / 4000) ** 0.5))
     thin = images[:, :, ::step, ::step].flatten(2)
     spread = thin.amax(1) - thin.amin(1)
-    return (spread > GREY_TOLERANCE).sum(1) <= spread.shape[1] // 50
+    return (spread > grain.GREY_TOLERANCE).sum(1) <= spread.shape[1] // 50
 
 
 def read_grain(images: Tensor, control: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``render.face_grain``: blur (B,) and noise (B,), float64."""
+    """As ``grain.face_grain``: blur (B,) and noise (B,), float64."""
     size = control.new_tensor([images.shape[3], images.shape[2]])
     low = control[..., :2].amin(1).clamp(min=0).floor().minimum(size).long()
     high = (control[..., :2].amax(1).clamp(min=0).ceil() + 1).minimum(size).long()
@@ -167,10 +165,10 @@ def read_grain(images: Tensor, control: Tensor) -> tuple[Tensor, Tensor]:
 
 def _luma(images: Tensor) -> Tensor:
     """OpenCV's luma (B, H, W), int16 for differences, of (B, 3, H, W) uint8."""
-    total = images[:, 0].to(torch.int32) * LUMA_WEIGHTS[0] + (1 << LUMA_BITS - 1)
+    total = images[:, 0].to(torch.int32) * grain.LUMA_WEIGHTS[0] + (1 << grain.LUMA_BITS - 1)
     for channel in (1, 2):
-        total += images[:, channel].to(torch.int32) * LUMA_WEIGHTS[channel]
-    return (total >> LUMA_BITS).to(torch.int16)
+        total += images[:, channel].to(torch.int32) * grain.LUMA_WEIGHTS[channel]
+    return (total >> grain.LUMA_BITS).to(torch.int16)
 
 
 def _lines(luma: Tensor, start: Tensor, within: Tensor) -> Tensor:

@@ -6,7 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from maskbench.masking.grain import MOST_BLUR, MOST_NOISE, TILE, Grain, estimate_grain, noise_tile
+from maskbench.masking.grain import (
+    LUMA_BITS,
+    LUMA_WEIGHTS,
+    MOST_BLUR,
+    MOST_NOISE,
+    TILE,
+    Grain,
+    estimate_grain,
+    looks_grey,
+    noise_tile,
+)
 
 OVER = 8
 
@@ -79,3 +89,16 @@ def test_the_noise_tile_is_white_and_always_the_same():
             assert abs((tile * np.roll(tile, step, axis)).mean()) < 0.02, "neighbours are independent"
     expected = np.random.Generator(np.random.PCG64(468)).normal(size=(TILE, TILE))
     assert np.allclose(tile, expected / expected.std(), atol=1e-6)
+
+
+def test_grey_photographs_are_known_through_compression_noise(make_crop):
+    grey = np.repeat(make_crop(2)[..., :1], 3, -1)
+    noisy = grey.astype(int) + np.random.default_rng(0).integers(-4, 5, grey.shape)
+    assert looks_grey(grey) and looks_grey(np.clip(noisy, 0, 255).astype(np.uint8))
+    assert not looks_grey(make_crop(2))
+
+
+def test_luma_is_that_of_opencv():
+    picture = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    total = picture.astype(int) @ LUMA_WEIGHTS + (1 << LUMA_BITS - 1)
+    assert np.array_equal(total >> LUMA_BITS, cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))

@@ -19,11 +19,12 @@ HEIGHT, WIDTH = 14, 18
 
 
 def own(x, y, triangles, order, samples: int, height: int = HEIGHT, width: int = WIDTH):
-    """``_own`` on a whole picture: the owners and the pixels marked as touched."""
-    owner, touched = np.full((height * samples, width * samples), -1, np.int32), np.zeros((height, width), np.uint8)
+    """``_own`` on a whole picture: the owners, and each row's first and last sample written."""
+    owner, spans = np.full((height * samples, width * samples), -1, np.int32), np.empty((height * samples, 2), np.int64)
+    spans[:] = width * samples, -1
     sx, sy = (np.asarray(p, float) * samples + (samples - 1) / 2 for p in (x, y))
-    _own(owner, touched, sx, sy, np.asarray(triangles, np.int32), np.asarray(order, np.int32), samples, 0)
-    return owner, touched
+    _own(owner, spans, sx, sy, np.asarray(triangles, np.int32), np.asarray(order, np.int32), samples, 0)
+    return owner, spans
 
 
 def facing(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -67,11 +68,11 @@ def pyramid(seed: int, sizes=((32, 24), (23, 17), (16, 12))):
 def test_every_sample_belongs_to_the_last_triangle_that_holds_it(seed: int, samples: int):
     points, triangles = scene(seed)
     order = np.random.default_rng(seed).permutation(len(triangles))
-    owner, touched = own(points[:, 0], points[:, 1], triangles, order, samples)
+    owner, spans = own(points[:, 0], points[:, 1], triangles, order, samples)
     expected = oracle.owners(points[:, 0], points[:, 1], triangles, order, samples, HEIGHT, WIDTH)
     assert np.array_equal(owner, expected)
-    held = (expected >= 0).reshape(HEIGHT, samples, WIDTH, samples).any((1, 3))
-    assert np.array_equal(touched > 0, held), "a pixel is marked exactly if one of its samples has an owner"
+    for (first, last), row in zip(spans, expected >= 0, strict=True):
+        assert (first, last) == ((row.argmax(), np.flatnonzero(row)[-1]) if row.any() else (WIDTH * samples, -1))
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])
@@ -91,10 +92,10 @@ def test_neighbours_leave_no_gap_along_shared_edges(samples: int):
 
 def test_level_and_upright_edges_through_sample_centres_are_inside():
     x, y = np.array([2.0, 9.0, 9.0, 2.0]), np.array([3.0, 3.0, 8.0, 8.0])
-    owner, touched = own(x, y, [[0, 1, 2], [0, 2, 3]], [0, 1], 1)
+    owner, spans = own(x, y, [[0, 1, 2], [0, 2, 3]], [0, 1], 1)
     expected = np.full((HEIGHT, WIDTH), False)
     expected[3:9, 2:10] = True
-    assert np.array_equal(owner >= 0, expected) and np.array_equal(touched > 0, expected)
+    assert np.array_equal(owner >= 0, expected) and (spans[3:9] == [2, 9]).all()
     only, _ = own(x, y, [[0, 1, 2]], [0], 1)
     assert (only[3, 2:10] == 0).all() and only[8, 9] == 0 and only[8, 8] == -1
     beside, _ = own(x + [0.001, -0.001, -0.001, 0.001], y + [0.001, 0.001, -0.001, -0.001], [[0, 1, 2]], [0], 1)
@@ -104,8 +105,8 @@ def test_level_and_upright_edges_through_sample_centres_are_inside():
 def test_what_lies_outside_the_picture_touches_nothing():
     x, y = np.array([0.0, 6.0, 3.0]), np.array([0.0, 0.0, 5.0])
     for shift in ((40, 0), (-40, 0), (0, 40), (0, -40), (-6.6, 0), (WIDTH - 0.4, 0)):
-        owner, touched = own(x + shift[0], y + shift[1], [[0, 1, 2]], [0], 2)
-        assert (owner == -1).all() and not touched.any(), shift
+        owner, spans = own(x + shift[0], y + shift[1], [[0, 1, 2]], [0], 2)
+        assert (owner == -1).all() and (spans == [WIDTH * 2, -1]).all(), shift
     around, _ = own(np.array([-900.0, 900, 0]), np.array([-900.0, -900, 900]), [[0, 1, 2]], [0], 2)
     assert (around == 0).all()
 

@@ -13,16 +13,17 @@ torch = pytest.importorskip("torch")
 from maskbench.digest import bytes_sha256, generator
 from maskbench.errors import MaskbenchError
 from maskbench.files import cache_root
-from maskbench.images import decode, looks_grey, read_bytes
+from maskbench.images import decode, read_bytes
 from maskbench.landmarks.aligned import template_mesh
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import lighting, torch_photo
 from maskbench.masking.assets import select_assets
+from maskbench.masking.grain import face_grain, looks_grey
 from maskbench.masking.placement import sample
 from maskbench.masking.preview import mannequins, read_faces
-from maskbench.masking.render import face_grain, render, surface_of
+from maskbench.masking.render import render, surface_of
 from maskbench.masking.render_torch import render_torch
 from maskbench.masking.torch_pose import worn
 from maskbench.masking.torch_raster import MOST_SAMPLES

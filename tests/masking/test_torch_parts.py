@@ -18,7 +18,7 @@ from maskbench.masking.assets import select_assets
 from maskbench.masking.grain import noise_tile
 from maskbench.masking.kernels import paint_order
 from maskbench.masking.pose import pose
-from maskbench.masking.render import straps_in_sight, surface_of, texture_levels
+from maskbench.masking.render import hide_straps, surface_of, texture_levels
 from maskbench.masking.space import control_points, scale_of
 from maskbench.masking.torch_photo import _interpolate, patches
 from maskbench.masking.torch_pose import Crowd, worn
@@ -238,7 +238,7 @@ def test_every_face_is_dressed_as_if_it_were_alone(make_crop):
     for number, (picture, points) in enumerate(zip(pictures, control, strict=True)):
         surface = surface_of(ASSETS[which[number]], "correct", sizes[which[number]])
         expected, opacity = pose(surface, points)
-        opacity = opacity * straps_in_sight(picture, surface, expected)
+        hide_straps(picture, surface, expected, opacity)
         mine = posed.face == number
         assert np.allclose(posed.points[:, mine].T, expected, atol=1e-9)
         assert np.allclose(posed.opacity[mine], opacity, atol=1e-9)
