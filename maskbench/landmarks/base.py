@@ -52,7 +52,7 @@ LANDMARKERS: Registry = Registry(
 def mesh_landmarks(points: np.ndarray, detector: str) -> Landmarks:
     """Wrap (468, 3) pixel coordinates as Landmarks with their bounding box."""
     points = np.ascontiguousarray(points, np.float32)
-    box = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
+    box = np.concatenate([points.min(0)[:2], points.max(0)[:2]])
     return Landmarks(points, "mesh468", box, float("nan"), detector)
 
 

@@ -93,7 +93,7 @@ def _parse(content: bytes) -> list[Landmarks] | None:
         return None
     points = np.frombuffer(content, np.float32, size, len(header)).reshape(count, MESH_POINTS, 3).copy()
     names = content[len(header) + 4 * size :].decode(errors="replace").split(";")
-    if not np.isfinite(points).all() or (count and len(names) != count):
+    if not np.isfinite(points.sum()) or (count and len(names) != count):
         return None
     return [mesh_landmarks(face, name) for face, name in zip(points, names, strict=False)]
 

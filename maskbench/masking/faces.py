@@ -17,6 +17,7 @@ from maskbench.masking.wardrobe import Wardrobe
 from maskbench.types import Landmarks, Placement
 
 LEAST_INTER_OCULAR = 5.0  # pixels; below it there is no face to speak of
+_OVAL = np.array(FACE_OVAL)
 FACE_POLICIES = ("largest", "central", "all")
 
 
@@ -107,9 +108,10 @@ def dress(
 
 def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:
     """Sum of alpha (0..1) inside the mesh's face oval over the oval's area within the picture; NaN outside of it."""
-    outline = np.rint(points[list(FACE_OVAL), :2]).astype(np.int32)
-    x0, y0 = np.maximum(outline.min(0), 0).tolist()
-    x1, y1 = np.minimum(outline.max(0) + 1, alpha.shape[::-1]).tolist()
+    outline = np.rint(points[_OVAL, :2]).astype(np.int32)
+    left, top, width, height = cv2.boundingRect(outline)
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + width, alpha.shape[1]), min(top + height, alpha.shape[0])
     if x0 >= x1 or y0 >= y1:
         return math.nan
     oval = np.zeros((y1 - y0, x1 - x0), np.uint8)

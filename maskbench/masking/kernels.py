@@ -272,7 +272,7 @@ def blend(picture, layer, alpha, grain, amount, shift_x, shift_y, grey):  # noqa
             alpha[row, column] = level
             if level == 0:
                 continue
-            weight = level / 255.0
+            weight, plain = level / 255.0, 255.0 / a
             noise = amount * grain[(row + shift_y) % size, (column + shift_x) % size]
             red, green, blue = layer[row, column, 0], layer[row, column, 1], layer[row, column, 2]
             if grey:
@@ -280,9 +280,9 @@ def blend(picture, layer, alpha, grain, amount, shift_x, shift_y, grey):  # noqa
                 green = blue = red
             for ch in range(3):
                 value = red if ch == 0 else green if ch == 1 else blue
-                over = min(max(255.0 * value / a + noise, 0.0), 255.0)
+                over = min(max(plain * value + noise, 0.0), 255.0)
                 mixed = picture[row, column, ch] * (1.0 - weight) + over * weight
-                picture[row, column, ch] = int(np.floor(mixed + 0.5))
+                picture[row, column, ch] = int(mixed + 0.5)
 
 
 @compiled

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from maskbench.errors import ManifestError
+from maskbench.masking.kernels import compiled
 from maskbench.masking.space import CONTROL, control_points, face_axes, scale_of
 from maskbench.masking.wearing import STYLES
 from maskbench.types import Landmarks, MaskAsset, Placement
@@ -49,7 +50,8 @@ def sample(
         "scale": round(1 + float(unit[2]) * jitter.scale, 4),
         "roll": round(float(unit[3]) * jitter.roll, 4),
     }
-    moved = np.round(_move(control_points(landmarks.points), parameters), 2).astype(np.float32)
+    moved = np.empty((len(CONTROL), 3), np.float32)
+    _move(moved, control_points(landmarks.points), *(parameters[key] for key in ("across", "down", "scale", "roll")))
     parameters |= about or {}
     return Placement(asset.asset_id, moved, colour or drawn, parameters, seed, style=style, size=size)
 
@@ -61,16 +63,21 @@ def still(points: np.ndarray, asset: MaskAsset, colour: str, style: str = "corre
     return Placement(asset.asset_id, control, colour, parameters, 0, style=style, size=size)
 
 
-def _move(control: np.ndarray, parameters: Mapping[str, Any]) -> np.ndarray:
-    """Shift, scale and roll the control points rigidly in the face's own frame."""
-    axes = np.array(face_axes(control))
-    centre, scale = control.sum(0) / len(control), scale_of(control)
-    angle = math.radians(parameters["roll"])
-    cosine, sine = math.cos(angle), math.sin(angle)
-    turn = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
-    local = parameters["scale"] * ((control - centre) @ axes.T) @ turn
-    local += scale * np.array([parameters["across"], parameters["down"], 0])
-    return local @ axes + centre
+@compiled
+def _move(moved, control, across, down, scale, roll):  # noqa: ANN001 - numba infers the types
+    """Write (K, 3) control points shifted, scaled and rolled rigidly in the face's own frame, in 1/100 of a pixel."""
+    axes, size, angle = face_axes(control), scale_of(control), np.deg2rad(roll)
+    cosine, sine, centre = scale * np.cos(angle), scale * np.sin(angle), np.zeros(3)
+    for n in range(control.shape[0]):
+        centre += control[n] / control.shape[0]
+    for n in range(control.shape[0]):
+        x = y = z = 0.0
+        for c in range(3):
+            offset = control[n, c] - centre[c]
+            x, y, z = x + offset * axes[0, c], y + offset * axes[1, c], z + offset * axes[2, c]
+        x, y, z = cosine * x - sine * y + size * across, sine * x + cosine * y + size * down, scale * z
+        for c in range(3):
+            moved[n, c] = np.rint(100.0 * (x * axes[0, c] + y * axes[1, c] + z * axes[2, c] + centre[c])) / 100.0
 
 
 def to_json(placements: list[Placement]) -> str:
@@ -79,7 +86,7 @@ def to_json(placements: list[Placement]) -> str:
         {
             "asset": p.asset_id,
             "colour": p.colour,
-            "control_points": np.round(p.control_points.astype(np.float64), 2).tolist(),
+            "control_points": np.rint(p.control_points.astype(np.float64) * 100) / 100,
             "coverage": None if np.isnan(p.coverage) else round(p.coverage, 4),
             "parameters": dict(p.parameters),
             "seed": p.seed,
@@ -88,7 +95,7 @@ def to_json(placements: list[Placement]) -> str:
         }
         for p in placements
     ]
-    return json.dumps(rows, separators=(",", ":"), sort_keys=True)
+    return orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SORT_KEYS).decode()
 
 
 def from_json(text: str) -> list[Placement]:

@@ -16,11 +16,11 @@ from maskbench.masking.grain import TILE, Grain, face_grain, looks_grey, noise_t
 from maskbench.masking.kernels import blend, bounds, copy_covered, draw_layer, paint_order
 from maskbench.masking.lighting import Light, estimate_light, face_colour, strap_sight
 from maskbench.masking.pose import pose
-from maskbench.masking.space import scale_of
 from maskbench.masking.wearing import worn_geometry
 from maskbench.types import MaskAsset, Placement
 
 SMALLEST_TEXTURE = 16  # pixels a side
+SAMPLES = 2  # per pixel and axis, for the antialiasing of edges
 OWN_BLUR = 0.5  # pixels: by how much the renderer itself blurs
 FINE_JPEG = 93  # quality from which compression leaves no grain to match
 JPEG_MARGIN = 16
@@ -102,13 +102,12 @@ def _draw(
     attributes = np.empty((4, len(points)))
     attributes[:2], attributes[2], attributes[3] = surface.uv.T, light.shade(surface.normals), opacity
     x, y = points[:, 0] - window.x0, points[:, 1] - window.y0
-    samples = samples_of(scale_of(control))
     texture, levels = texture_levels(asset)
     for part in surface.layers:
         triangles = surface.triangles[part.start : part.stop]
         colour = tint if part.tinted else light.gain * light.colour
         order = paint_order(points, triangles)
-        draw_layer(layer, x, y, triangles, order, attributes, texture, levels, colour, samples)
+        draw_layer(layer, x, y, triangles, order, attributes, texture, levels, colour, SAMPLES)
     return layer
 
 
@@ -131,11 +130,6 @@ def visible_window(points: np.ndarray, shape: tuple[int, ...], margin: int) -> W
     x0, y0 = (max(0, math.floor(value) - margin) for value in (left, top))
     x1, y1 = (min(limit, math.ceil(value) + 1 + margin) for limit, value in ((shape[1], right), (shape[0], bottom)))
     return Window(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
-def samples_of(scale: float) -> int:
-    """Samples per pixel and axis for a face of so many pixels between the eyes: more where straps are thin."""
-    return min(max(round(130 / max(scale, 1.0)), 2), 3)
 
 
 def extra_blur(grain: Grain) -> float:

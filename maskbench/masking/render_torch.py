@@ -18,7 +18,7 @@ from torch import Tensor
 from maskbench.errors import MaskbenchError
 from maskbench.masking.grain import TILE
 from maskbench.masking.lighting import BRIGHTEST, DARKEST, Light
-from maskbench.masking.render import OWN_BLUR, samples_of, tint_of
+from maskbench.masking.render import OWN_BLUR, SAMPLES, tint_of
 from maskbench.masking.space import CONTROL
 from maskbench.masking.torch_photo import face_colours, looks_grey, read_grain, read_light
 from maskbench.masking.torch_pose import Crowd, Posed, pose, worn
@@ -66,16 +66,15 @@ def render_torch(
 
 
 class Job(NamedTuple):
-    """A picture to be masked: its number in the batch, what it gets, and the samples of its pixels along an axis."""
+    """A picture to be masked: its number in the batch, and what it gets."""
 
     number: int
     asset: MaskAsset
     placement: Placement
-    samples: int
 
     def key(self) -> tuple:
         """What pictures must share to stand side by side."""
-        return self.samples, self.asset.asset_id, id(self.asset), self.placement.style, self.placement.size
+        return self.asset.asset_id, id(self.asset), self.placement.style, self.placement.size
 
 
 def _jobs(images: Tensor, assets: Sequence, placements: Sequence) -> list[Job]:
@@ -100,9 +99,7 @@ def _jobs(images: Tensor, assets: Sequence, placements: Sequence) -> list[Job]:
             )
     if not given:
         return []
-    scales = _scales(np.stack([placement.control_points for _, _, placement in given]).astype(np.float64))
-    jobs = [Job(*item, samples_of(scale)) for item, scale in zip(given, scales.tolist(), strict=True)]
-    return sorted(jobs, key=Job.key)
+    return sorted((Job(*item) for item in given), key=Job.key)
 
 
 def _scales(points: np.ndarray) -> np.ndarray:
@@ -112,12 +109,11 @@ def _scales(points: np.ndarray) -> np.ndarray:
 
 
 def _parts(jobs: list[Job], area: int, room: int) -> list[list[Job]]:
-    """Runs of jobs with as many samples per pixel, whose canvases have at most ``room`` samples together when they are
-    as large as the pictures."""
+    """Runs of jobs whose canvases have at most ``room`` samples together when they are as large as the pictures."""
     parts, used = [], room
     for job in jobs:
-        need = area * job.samples**2 * (len(job.asset.geometry["panels"]) + bool(job.asset.geometry.get("ribbons")))
-        if used + need > room or job.samples != parts[-1][0].samples:
+        need = area * SAMPLES**2 * (len(job.asset.geometry["panels"]) + bool(job.asset.geometry.get("ribbons")))
+        if used + need > room:
             parts.append([])
             used = 0
         parts[-1].append(job)
@@ -179,7 +175,7 @@ def _draw(
 ) -> Tensor:  # fmt: skip
     """The masks alone: (B, 4, h, w) float32, colour premultiplied by alpha, 0..1, on canvases that begin at ``corner``
     (B, 2) of each picture."""
-    canvas, device = Canvas(extent[1], extent[0], jobs[0].samples), images.device
+    canvas, device = Canvas(extent[1], extent[0], SAMPLES), images.device
     number, tinted = (torch.from_numpy(array).to(device) for array in _draws(crowd))
     mesh = _mesh(crowd, posed, control, corner, canvas.samples, number)
     assets = {asset: number for number, asset in enumerate(dict.fromkeys(job.asset for job in jobs))}

@@ -11,12 +11,12 @@ equations 5 to 9.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import numpy as np
 
 from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking.kernels import compiled
 
 # Mesh points that a mask hangs on: jaw and cheek outline, nose, cheeks, eyes, forehead. The lips are left out, since
 # cloth bridges them; the chin is in, since an opening jaw pulls the mask down.
@@ -26,6 +26,7 @@ CONTROL = (
     50, 280, 117, 346, 205, 425, 123, 352, 187, 411, 36, 266, 214, 434, 199, 175,
     33, 133, 362, 263, 127, 356, 54, 284, 10,
 )  # fmt: skip
+_CONTROL = np.array(CONTROL)
 EYE_ROWS = np.array([CONTROL.index(index) for index in (33, 133, 362, 263)])  # outer, inner, inner, outer corners
 AXIS_ROWS = np.array([CONTROL.index(index) for index in (33, 263, 152, 168)])  # outer corners, chin, between the brows
 SMOOTHING = 0.02  # in inter-ocular distances: single landmarks jitter by about this much
@@ -39,7 +40,7 @@ def control_canonical() -> np.ndarray:
 
 def control_points(points: np.ndarray) -> np.ndarray:
     """The control points of a (468, 3) mesh in pixels, as (K, 3) float64."""
-    return np.asarray(points, np.float64)[list(CONTROL)]
+    return np.asarray(points)[_CONTROL].astype(np.float64)
 
 
 def operator(nodes: np.ndarray) -> np.ndarray:
@@ -63,25 +64,40 @@ def _inverse() -> np.ndarray:
     return np.linalg.inv(system)[:, :count]
 
 
-def scale_of(control: np.ndarray) -> float:
-    """Pixels per canonical unit: the distance between the eye centres of (K, 3) control points."""
-    outer_left, inner_left, inner_right, outer_right = control[EYE_ROWS]
-    between = (outer_right + inner_right) / 2 - (outer_left + inner_left) / 2
-    return math.sqrt(between.dot(between))
+@compiled
+def scale_of(control):  # noqa: ANN001, ANN201 - numba infers the types
+    """Pixels per canonical unit: the distance between the eye centres of (K, 3) control points, a float."""
+    total = 0.0
+    for axis in range(control.shape[1]):
+        left = control[EYE_ROWS[0], axis] + control[EYE_ROWS[1], axis]
+        total += ((control[EYE_ROWS[2], axis] + control[EYE_ROWS[3], axis] - left) / 2) ** 2
+    return np.sqrt(total)
 
 
-def face_axes(control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors of a face in the picture: to its right side as seen, down to the chin, and away from the camera."""
-    left, right, chin, brow = control[AXIS_ROWS]
-    across = _unit(right - left)
-    down = chin - brow
-    down = _unit(down - down @ across * across)
-    (ax, ay, az), (bx, by, bz) = across.tolist(), down.tolist()
-    return across, down, np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+@compiled
+def face_axes(control):  # noqa: ANN001, ANN201
+    """Unit vectors of a face with (K, 3) control points in the picture, (3, 3) float64: to its right side as seen, down
+    to the chin, and away from the camera."""
+    axes = np.empty((3, 3))
+    across, down, away = axes[0], axes[1], axes[2]
+    along = 0.0
+    for axis in range(3):
+        across[axis] = control[AXIS_ROWS[1], axis] - control[AXIS_ROWS[0], axis]
+        down[axis] = control[AXIS_ROWS[2], axis] - control[AXIS_ROWS[3], axis]
+    _normalise(across)
+    for axis in range(3):
+        along += down[axis] * across[axis]
+    for axis in range(3):
+        down[axis] -= along * across[axis]
+    _normalise(down)
+    for axis in range(3):
+        away[axis] = across[axis - 2] * down[axis - 1] - across[axis - 1] * down[axis - 2]
+    return axes
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / max(math.sqrt(vector.dot(vector)), 1e-9)
+@compiled
+def _normalise(vector):  # noqa: ANN001
+    vector /= max(np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2), 1e-9)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

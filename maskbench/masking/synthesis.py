@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -204,18 +205,22 @@ def failed_row(
     return ManifestRow(path, source_sha256, "", "", status, reason, "", "", 0, math.nan, math.nan, seed, "[]")
 
 
-def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) -> dict[str, Any]:
-    """The configuration, the digests of its masks and inputs, and the versions that decide the pixels, JSON-like."""
+@lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
     from importlib.metadata import version
 
+    return tuple((name, version(name)) for name in PIXEL_LIBRARIES)
+
+
+def config_dict(config: SynthesisConfig, only: Collection[str] | None = None) -> dict[str, Any]:
+    """The configuration, the digests of its masks and inputs, and the versions that decide the pixels, JSON-like."""
     from maskbench import __version__
 
     wardrobe = config.wardrobe()
     recipe = wardrobe.recipe
-    versions = {name: version(name) for name in PIXEL_LIBRARIES}
     return {
         "maskbench": __version__,
-        "versions": versions,
+        "versions": dict(_versions()),
         "masks": {a.asset_id: a.sha256 for a in wardrobe.assets},
         "sizes": wardrobe.sizes(),
         "inputs": "all" if only is None else config_sha256(sorted(only)),

@@ -21,7 +21,6 @@ from maskbench.masking.render import (
     SMALLEST_TEXTURE,
     extra_blur,
     render,
-    samples_of,
     surface_of,
     texture_levels,
     tint_of,
@@ -169,13 +168,6 @@ def test_the_window_holds_all_that_can_be_touched():
     assert visible_window(points, (40, 12), 9).x1 == 12
     for shift in ((60, 0), (-50, 0), (0, 60), (0, -50)):
         assert visible_window(points + [*shift, 0], (40, 50), 3) is None
-
-
-def test_small_faces_get_more_samples_than_large_ones():
-    assert [samples_of(scale) for scale in (1, 5, 30, 45, 60, 500)] == [3, 3, 3, 3, 2, 2]
-
-
-# --- the texture at all levels of detail ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (432, 512), (100, 300), (64, 31), (16, 16), (5, 9)])
