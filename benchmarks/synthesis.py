@@ -40,10 +40,11 @@ from maskbench.masking.render import render
 from maskbench.masking.synthesis import SynthesisConfig
 from maskbench.types import Landmarks
 
-ROUNDS = 3  # of a and d, which are short: the median counts
+ROUNDS = 7  # of a and d, which are short and take turns: the medians count
 CROP = 112
 BATCH = 256
-MANY = 5  # times as many pictures, to tell the steady rate from the start
+# Pictures (repeated where there are fewer) of two runs, whose difference tells the steady rate from the start.
+RUNS = {"cached": (1500, 6000), "uncached": (300, 1200)}
 WHOLE_RUN = """
 import sys
 from pathlib import Path
@@ -74,12 +75,12 @@ def detect(paths: list[Path], landmarker: MediapipeLandmarker) -> None:
         landmarker.detect(np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]))
 
 
-def linked(faces: Path, names: list[str], root: Path) -> Path:
-    """A folder with some of the files."""
-    for name in names:
-        link = root / name
+def linked(faces: Path, names: list[str], root: Path, count: int) -> Path:
+    """A folder with so many of the files, each time round in another folder."""
+    for number in range(count):
+        link = root / str(number // len(names)) / names[number % len(names)]
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to((faces / name).resolve())
+        link.symlink_to((faces / names[number % len(names)]).resolve())
     return root
 
 
@@ -116,11 +117,14 @@ def fresh_process(faces: Path, root: Path, workers: int, cache: Path | None) -> 
     return clock(lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
 
 
-def workers_table(few: Path, many: Path, sizes: tuple[int, int], root: Path) -> None:
+def workers_table(faces: Path, names: list[str], root: Path) -> None:
     """Print one worker against two, with cached landmarks and without."""
-    fresh_process(many, root, 1, root / "cache")  # fills the cache
-    for label, cache in (("cached", root / "cache"), ("uncached", None)):
-        one, two = ([fresh_process(faces, root, workers, cache) for faces in (few, many)] for workers in (1, 2))
+    for label, sizes in RUNS.items():
+        few, many = (linked(faces, names, root / f"{label}{count}", count) for count in sizes)
+        cache = root / "cache" if label == "cached" else None
+        if cache:
+            fresh_process(many, root, 2, cache)  # fills it
+        one, two = ([fresh_process(folder, root, workers, cache) for folder in (few, many)] for workers in (1, 2))
         print(f"{label}: {sizes[1]} pictures with start-up: {one[1]:.1f} s and {two[1]:.1f} s: {one[1] / two[1]:.2f}x")
         steady = [(seconds[1] - seconds[0]) / (sizes[1] - sizes[0]) for seconds in (one, two)]
         rates = f"{1 / steady[0]:.0f} and {1 / steady[1]:.0f} images/s"
@@ -196,20 +200,18 @@ def main() -> None:
     options = parser.parse_args()
     names = [file.path for file in walk(options.faces) if file.is_image]
     few = names[:: max(1, len(names) // options.count)][: options.count]
-    many = names[: MANY * options.count]
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        faces = linked(options.faces, few, root / "few")
-        rows = in_one_process(faces, few, root)
+        rows = in_one_process(linked(options.faces, few, root / "few", len(few)) / "0", few, root)
         print(f"{len(few)} pictures, one process")
         for name, seconds in rows.items():
             print(f"{name:24} {1000 * seconds / len(few):8.2f} ms an image  {len(few) / seconds:8.1f} images/s")
         a, b, c, d = rows.values()
         print(f"d / a = {d / a:.2f} (required: 4)   c / (b + d) = {c / (b + d):.2f} (required: 1.25)")
         if not options.skip_workers:
-            workers_table(faces, linked(options.faces, many, root / "many"), (len(few), len(many)), root)
-        in_loop(crops(faces, few, root / "cache"))
+            workers_table(options.faces, names, root)
+        in_loop(crops(options.faces, few, root / "cache"))
 
 
 if __name__ == "__main__":
