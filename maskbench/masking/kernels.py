@@ -21,6 +21,7 @@ def compiled(function: Callable) -> Callable:
 
 
 CHANNELS = np.uint64(4)
+SAMPLES = 2  # per pixel and axis, for the antialiasing of edges; loops over a constant are unrolled
 
 
 @compiled
@@ -34,15 +35,15 @@ def bounds(points):  # noqa: ANN001 - numba infers the types
 
 
 @compiled
-def _own(owner, spans, x, y, triangles, order, samples, first_row):  # noqa: ANN001 - numba infers the types
+def _own(owner, spans, x, y, triangles, order, first_row):  # noqa: ANN001 - numba infers the types
     """Write into each sample of a band the last triangle of ``order`` that holds it.
 
     An edge bounds x along a row: x >= p + q y on a triangle's left, x <= p + q y on its right; at most two edges bound
     it on either side. A hair's breadth is added, so that neighbours leave no gap.
 
     Args:
-        owner: (h * samples, w * samples) int32 of -1.
-        spans: (h * samples, 2) int64, widened to the first and last sample written in each row.
+        owner: (h * SAMPLES, w * SAMPLES) int32 of -1.
+        spans: (h * SAMPLES, 2) int64, widened to the first and last sample written in each row.
     """
     rows, columns = owner.shape
     for k in range(order.shape[0]):
@@ -83,7 +84,7 @@ def _own(owner, spans, x, y, triangles, order, samples, first_row):  # noqa: ANN
 
 
 @compiled
-def _planes(planes, level_of, x, y, triangles, order, attributes, levels, samples):  # noqa: ANN001
+def _planes(planes, level_of, x, y, triangles, order, attributes, levels):  # noqa: ANN001
     """Write what each triangle of ``order`` adds to its pixels.
 
     Args:
@@ -94,15 +95,16 @@ def _planes(planes, level_of, x, y, triangles, order, attributes, levels, sample
         t = order[k]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ex, ey, fx, fy = x[b] - x[a], y[b] - y[a], x[c] - x[a], y[c] - y[a]
-        area = ex * fy - ey * fx
+        per_area = 1.0 / (ex * fy - ey * fx)
         for n in range(4):
             e, f = attributes[n, b] - attributes[n, a], attributes[n, c] - attributes[n, a]
-            planes[t, n, 1], planes[t, n, 2] = (e * fy - f * ey) / area, (f * ex - e * fx) / area
-            planes[t, n, 0] = attributes[n, a] - planes[t, n, 1] * x[a] - planes[t, n, 2] * y[a]
+            right, down = (e * fy - f * ey) * per_area, (f * ex - e * fx) * per_area
+            planes[t, n, 0] = attributes[n, a] - right * x[a] - down * y[a]
+            planes[t, n, 1], planes[t, n, 2] = right, down
         wide, high = levels[0, 2], levels[0, 3]
         across = (planes[t, 0, 1] * wide) ** 2 + (planes[t, 1, 1] * high) ** 2
         down = (planes[t, 0, 2] * wide) ** 2 + (planes[t, 1, 2] * high) ** 2
-        octaves = np.log2(max(samples * samples * max(across, down), 1.0))  # of the square: each level is sqrt(2)
+        octaves = np.log2(max(SAMPLES * SAMPLES * max(across, down), 1.0))  # of the square: each level is sqrt(2)
         level = min(int(np.floor(octaves + 0.5)), levels.shape[0] - 1)
         level_of[t] = level
         for m in range(3):
@@ -121,36 +123,37 @@ def _texel(texture, first, below, k00, k01, k10, k11):  # noqa: ANN001
 
 
 @compiled
-def _shade(layer, owner, spans, planes, level_of, texture, levels, tint, samples, first):  # noqa: ANN001
+def _shade(layer, owner, spans, planes, level_of, texture, levels, tint, first):  # noqa: ANN001
     """Blend the pixels of a band, which begins at row ``first``, over ``layer``.
 
     A pixel takes its colour once: at its centre when all of its samples are covered, else at the first covered one;
     the share of covered samples is its coverage. The samples' owners and their spans come from ``_own``. Indices are
     unsigned, which spares the compiled code a test for negative ones.
     """
-    whole, middle, centre, one = samples * samples, samples // 2, (samples - 1) / 2, np.float32(1.0)
+    whole, middle, centre, one = SAMPLES * SAMPLES, SAMPLES // 2, (SAMPLES - 1) / 2, np.float32(1.0)
     width, stride = layer.shape[1], owner.shape[1]
     owners, texels, line = owner.reshape(owner.size), texture.reshape(texture.size), CHANNELS * texture.shape[1]
     share = np.float32(1.0 / (255.0 * whole))
-    for row in range(owner.shape[0] // samples):
-        left, right = width * samples, -1
-        for i in range(samples):
-            left, right = min(left, spans[row * samples + i, 0]), max(right, spans[row * samples + i, 1])
-        for column in range(left // samples, right // samples + 1):
-            corner = np.uint64(row * samples * stride + column * samples)
-            count, i, j = 0, middle, middle
-            for m in range(samples):
-                for n in range(samples):
-                    if owners[corner + np.uint64(m * stride + n)] >= 0:
-                        if count == 0:
-                            i, j = m, n
-                        count += 1
+    for row in range(owner.shape[0] // SAMPLES):
+        left, right = width * SAMPLES, -1
+        for i in range(SAMPLES):
+            left, right = min(left, spans[row * SAMPLES + i, 0]), max(right, spans[row * SAMPLES + i, 1])
+        for column in range(left // SAMPLES, right // SAMPLES + 1):
+            corner = np.uint64(row * SAMPLES * stride + column * SAMPLES)
+            count = 0
+            for m in range(SAMPLES):
+                for n in range(SAMPLES):
+                    count += owners[corner + np.uint64(m * stride + n)] >= 0
             if count == 0:
                 continue
-            px, py = float(column * samples + j), float((first + row) * samples + i)
             if count == whole:
-                i, j = middle, middle
-                px, py = column * samples + centre, (first + row) * samples + centre
+                i = j = middle
+                px, py = column * SAMPLES + centre, (first + row) * SAMPLES + centre
+            else:
+                i = j = 0
+                while owners[corner + np.uint64(i * stride + j)] < 0:
+                    i, j = (i, j + 1) if j + 1 < SAMPLES else (i + 1, 0)
+                px, py = float(column * SAMPLES + j), float((first + row) * SAMPLES + i)
             t = np.uint64(owners[corner + np.uint64(i * stride + j)])
             level = np.uint64(level_of[t])
             wide, high = levels[level, 2], levels[level, 3]
@@ -175,18 +178,18 @@ def _shade(layer, owner, spans, planes, level_of, texture, levels, tint, samples
 
 
 @compiled
-def _draw(layer, x, y, triangles, order, attributes, texture, levels, tint, samples, band):  # noqa: ANN001
+def _draw(layer, x, y, triangles, order, attributes, texture, levels, tint, band):  # noqa: ANN001
     """``draw_layer`` in bands of so many rows."""
     height, width = layer.shape[:2]
-    sx, sy = (x + 0.5) * samples - 0.5, (y + 0.5) * samples - 0.5
+    sx, sy = (x + 0.5) * SAMPLES - 0.5, (y + 0.5) * SAMPLES - 0.5
     planes, level_of = np.empty((len(triangles), 4, 3)), np.empty(len(triangles), np.int32)
-    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels, samples)
-    owner, spans = np.empty((band * samples, width * samples), np.int32), np.empty((band * samples, 2), np.int64)
+    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels)
+    owner, spans = np.empty((band * SAMPLES, width * SAMPLES), np.int32), np.empty((band * SAMPLES, 2), np.int64)
     for first in range(0, height, band):
-        here = min(band, height - first) * samples
-        owner[:here], spans[:here, 0], spans[:here, 1] = -1, width * samples, -1
-        _own(owner[:here], spans, sx, sy, triangles, order, samples, first * samples)
-        _shade(layer, owner[:here], spans, planes, level_of, texture, levels, tint, samples, first)
+        here = min(band, height - first) * SAMPLES
+        owner[:here], spans[:here, 0], spans[:here, 1] = -1, width * SAMPLES, -1
+        _own(owner[:here], spans, sx, sy, triangles, order, first * SAMPLES)
+        _shade(layer, owner[:here], spans, planes, level_of, texture, levels, tint, first)
 
 
 LEAST_AREA = 1e-6  # square pixels, doubled; a thinner triangle is not drawn
@@ -196,7 +199,7 @@ DEPTHS = 4096  # steps of depth by which triangles are ordered; within one they 
 
 def draw_layer(
     layer: np.ndarray, x: np.ndarray, y: np.ndarray, triangles: np.ndarray, order: np.ndarray, attributes: np.ndarray,
-    texture: np.ndarray, levels: np.ndarray, tint: np.ndarray, samples: int,
+    texture: np.ndarray, levels: np.ndarray, tint: np.ndarray,
 ) -> None:  # fmt: skip
     """Blend textured triangles over ``layer``, in place.
 
@@ -208,12 +211,10 @@ def draw_layer(
         texture: (H, W, 4) uint8, premultiplied, all levels of detail side by side, each sqrt(2) smaller than the
             one before; levels: (L, 4) int64, left, top, width, height of each. A level is clamped at its border.
         tint: (3,) float64, multiplies the colour. The result never exceeds white.
-        samples: per pixel and axis, for the antialiasing of edges.
     """
     height, width = layer.shape[:2]
-    band = max(1, min(height, BAND_SAMPLES // (width * samples * samples)))
-    tint = tint.astype(np.float32)
-    _draw(layer, x, y, triangles, order, attributes, texture, levels, tint, samples, band)
+    band = max(1, min(height, BAND_SAMPLES // (width * SAMPLES**2)))
+    _draw(layer, x, y, triangles, order, attributes, texture, levels, tint.astype(np.float32), band)
 
 
 def paint_order(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:

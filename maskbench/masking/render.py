@@ -20,7 +20,6 @@ from maskbench.masking.wearing import worn_geometry
 from maskbench.types import MaskAsset, Placement
 
 SMALLEST_TEXTURE = 16  # pixels a side
-SAMPLES = 2  # per pixel and axis, for the antialiasing of edges
 OWN_BLUR = 0.5  # pixels: by how much the renderer itself blurs
 FINE_JPEG = 93  # quality from which compression leaves no grain to match
 JPEG_MARGIN = 16
@@ -107,7 +106,7 @@ def _draw(
         triangles = surface.triangles[part.start : part.stop]
         colour = tint if part.tinted else light.gain * light.colour
         order = paint_order(points, triangles)
-        draw_layer(layer, x, y, triangles, order, attributes, texture, levels, colour, SAMPLES)
+        draw_layer(layer, x, y, triangles, order, attributes, texture, levels, colour)
     return layer
 
 

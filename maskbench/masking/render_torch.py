@@ -17,8 +17,9 @@ from torch import Tensor
 
 from maskbench.errors import MaskbenchError
 from maskbench.masking.grain import TILE
+from maskbench.masking.kernels import SAMPLES
 from maskbench.masking.lighting import BRIGHTEST, DARKEST, Light
-from maskbench.masking.render import OWN_BLUR, SAMPLES, tint_of
+from maskbench.masking.render import OWN_BLUR, tint_of
 from maskbench.masking.space import CONTROL
 from maskbench.masking.torch_photo import face_colours, looks_grey, read_grain, read_light
 from maskbench.masking.torch_pose import Crowd, Posed, pose, worn

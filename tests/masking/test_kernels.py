@@ -10,7 +10,7 @@ from reference.raster import rasterise
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import kernels
 from maskbench.masking.assets import select_assets
-from maskbench.masking.kernels import _own, blend, draw_layer, paint_order
+from maskbench.masking.kernels import SAMPLES, _own, blend, draw_layer, paint_order
 from maskbench.masking.pose import pose
 from maskbench.masking.render import surface_of, texture_levels
 from maskbench.masking.space import control_points
@@ -18,13 +18,19 @@ from maskbench.masking.space import control_points
 HEIGHT, WIDTH = 14, 18
 
 
-def own(x, y, triangles, order, samples: int, height: int = HEIGHT, width: int = WIDTH):
-    """``_own`` on a whole picture: the owners, and each row's first and last sample written."""
-    owner, spans = np.full((height * samples, width * samples), -1, np.int32), np.empty((height * samples, 2), np.int64)
-    spans[:] = width * samples, -1
-    sx, sy = (np.asarray(p, float) * samples + (samples - 1) / 2 for p in (x, y))
-    _own(owner, spans, sx, sy, np.asarray(triangles, np.int32), np.asarray(order, np.int32), samples, 0)
+def own_samples(x, y, triangles, order, rows: int, columns: int):
+    """``_own`` on a plane of samples: the owners, and each row's first and last sample written."""
+    owner, spans = np.full((rows, columns), -1, np.int32), np.empty((rows, 2), np.int64)
+    spans[:] = columns, -1
+    sx, sy = np.asarray(x, float), np.asarray(y, float)
+    _own(owner, spans, sx, sy, np.asarray(triangles, np.int32), np.asarray(order, np.int32), 0)
     return owner, spans
+
+
+def own(x, y, triangles, order):
+    """The same for vertices in pixels."""
+    sx, sy = (np.asarray(p, float) * SAMPLES + (SAMPLES - 1) / 2 for p in (x, y))
+    return own_samples(sx, sy, triangles, order, HEIGHT * SAMPLES, WIDTH * SAMPLES)
 
 
 def facing(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -63,21 +69,20 @@ def pyramid(seed: int, sizes=((32, 24), (23, 17), (16, 12))):
     return packed, np.array(places, np.int64), levels
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(12))
-def test_every_sample_belongs_to_the_last_triangle_that_holds_it(seed: int, samples: int):
+def test_every_sample_belongs_to_the_last_triangle_that_holds_it(seed: int):
     points, triangles = scene(seed)
     order = np.random.default_rng(seed).permutation(len(triangles))
-    owner, spans = own(points[:, 0], points[:, 1], triangles, order, samples)
-    expected = oracle.owners(points[:, 0], points[:, 1], triangles, order, samples, HEIGHT, WIDTH)
+    owner, spans = own(points[:, 0], points[:, 1], triangles, order)
+    expected = oracle.owners(points[:, 0], points[:, 1], triangles, order, SAMPLES, HEIGHT, WIDTH)
     assert np.array_equal(owner, expected)
     for (first, last), row in zip(spans, expected >= 0, strict=True):
-        assert (first, last) == ((row.argmax(), np.flatnonzero(row)[-1]) if row.any() else (WIDTH * samples, -1))
+        assert (first, last) == ((row.argmax(), np.flatnonzero(row)[-1]) if row.any() else (WIDTH * SAMPLES, -1))
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3])
-def test_neighbours_leave_no_gap_along_shared_edges(samples: int):
-    rng = np.random.default_rng(samples)
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_leave_no_gap_along_shared_edges(seed: int):
+    rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.linspace(-3, 20, 9), np.linspace(-3, 17, 8)), -1).reshape(-1, 2)
     inner = (grid > grid.min(0)).all(1) & (grid < grid.max(0)).all(1)
     for step in (0.5, 0.25, 1e-6, 0.0):  # corners on samples, halfway between them, a hair beside, anywhere
@@ -86,28 +91,29 @@ def test_neighbours_leave_no_gap_along_shared_edges(samples: int):
         index = np.arange(72).reshape(8, 9)
         a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
         triangles = np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)])
-        owner, _ = own(moved[:, 0], moved[:, 1], triangles, np.arange(len(triangles)), samples)
+        owner, _ = own(moved[:, 0], moved[:, 1], triangles, np.arange(len(triangles)))
         assert (owner >= 0).all(), step
 
 
 def test_level_and_upright_edges_through_sample_centres_are_inside():
     x, y = np.array([2.0, 9.0, 9.0, 2.0]), np.array([3.0, 3.0, 8.0, 8.0])
-    owner, spans = own(x, y, [[0, 1, 2], [0, 2, 3]], [0, 1], 1)
+    owner, spans = own_samples(x, y, [[0, 1, 2], [0, 2, 3]], [0, 1], HEIGHT, WIDTH)
     expected = np.full((HEIGHT, WIDTH), False)
     expected[3:9, 2:10] = True
     assert np.array_equal(owner >= 0, expected) and (spans[3:9] == [2, 9]).all()
-    only, _ = own(x, y, [[0, 1, 2]], [0], 1)
+    only, _ = own_samples(x, y, [[0, 1, 2]], [0], HEIGHT, WIDTH)
     assert (only[3, 2:10] == 0).all() and only[8, 9] == 0 and only[8, 8] == -1
-    beside, _ = own(x + [0.001, -0.001, -0.001, 0.001], y + [0.001, 0.001, -0.001, -0.001], [[0, 1, 2]], [0], 1)
+    hair = np.array([0.001, -0.001, -0.001, 0.001])
+    beside, _ = own_samples(x + hair, y + np.abs(hair) * [1, 1, -1, -1], [[0, 1, 2]], [0], HEIGHT, WIDTH)
     assert (beside[3] == -1).all() and (beside[:, 9] == -1).all()
 
 
 def test_what_lies_outside_the_picture_touches_nothing():
     x, y = np.array([0.0, 6.0, 3.0]), np.array([0.0, 0.0, 5.0])
     for shift in ((40, 0), (-40, 0), (0, 40), (0, -40), (-6.6, 0), (WIDTH - 0.4, 0)):
-        owner, spans = own(x + shift[0], y + shift[1], [[0, 1, 2]], [0], 2)
+        owner, spans = own(x + shift[0], y + shift[1], [[0, 1, 2]], [0])
         assert (owner == -1).all() and (spans == [WIDTH * 2, -1]).all(), shift
-    around, _ = own(np.array([-900.0, 900, 0]), np.array([-900.0, -900, 900]), [[0, 1, 2]], [0], 2)
+    around, _ = own(np.array([-900.0, 900, 0]), np.array([-900.0, -900, 900]), [[0, 1, 2]], [0])
     assert (around == 0).all()
 
 
@@ -119,7 +125,7 @@ def test_a_real_mask_is_owned_as_the_numpy_rasteriser_says(yaw: int):
     surface = surface_of(select_assets("surgical")[0])
     points, _ = pose(surface, control)
     order = paint_order(points, surface.triangles)
-    owner, _ = own(points[:, 0], points[:, 1], surface.triangles, order, 1, 130, 120)
+    owner, _ = own_samples(points[:, 0], points[:, 1], surface.triangles, order, 130, 120)
     seen = rasterise(points, surface.triangles, (), 120, 130)
     expected = np.full((130, 120), -1)
     expected[seen.y0 : seen.y0 + seen.triangle.shape[0], seen.x0 : seen.x0 + seen.triangle.shape[1]] = seen.triangle
@@ -144,9 +150,8 @@ def test_painting_nothing_gives_an_empty_order():
     assert len(paint_order(points, np.zeros((0, 3), np.int32))) == 0
 
 
-@pytest.mark.parametrize("samples", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_layer_is_drawn_as_the_definition_says(seed: int, samples: int):
+def test_a_layer_is_drawn_as_the_definition_says(seed: int):
     points, triangles = scene(seed, 6)
     attributes, tint = attributes_of(seed), np.array([1.0, 0.8, 0.6])
     packed, places, levels = pyramid(seed)
@@ -154,8 +159,8 @@ def test_a_layer_is_drawn_as_the_definition_says(seed: int, samples: int):
     layer[2:8, 3:9] = [0.2, 0.3, 0.1, 0.5]  # something drawn before
     order = np.arange(len(triangles), dtype=np.int32)
     args = points[:, 0], points[:, 1], triangles, order, attributes
-    expected = oracle.draw(layer, *args, levels, tint, samples)
-    draw_layer(layer, *args, packed, places, tint, samples)
+    expected = oracle.draw(layer, *args, levels, tint, SAMPLES)
+    draw_layer(layer, *args, packed, places, tint)
     assert np.abs(layer - expected).max() < 2e-5
     assert (layer[..., :3] <= layer[..., 3:] + 1e-6).all(), "no colour exceeds white"
 
@@ -170,7 +175,7 @@ def test_the_level_of_detail_has_texels_about_as_large_as_pixels(texels: float, 
     triangles, order = np.array([[0, 1, 2]], np.int32), np.array([0], np.int32)
     for number, picture in enumerate(levels):
         packed[:, places[number, 0] : places[number, 0] + picture.shape[1]] = 50 + 80 * number
-    draw_layer(layer, x, y, triangles, order, attributes, packed, places, np.ones(3), 2)
+    draw_layer(layer, x, y, triangles, order, attributes, packed, places, np.ones(3))
     assert np.allclose(layer[..., 3], (50 + 80 * level) / 255, atol=1e-6)
 
 
@@ -180,7 +185,7 @@ def test_working_in_bands_changes_nothing(band: int, monkeypatch: pytest.MonkeyP
     packed, places, _ = pyramid(1)
     layers = [np.zeros((HEIGHT, WIDTH, 4), np.float32) for _ in range(2)]
     order = np.arange(len(triangles), dtype=np.int32)
-    args = points[:, 0], points[:, 1], triangles, order, attributes_of(3), packed, places, np.ones(3), 3
+    args = points[:, 0], points[:, 1], triangles, order, attributes_of(3), packed, places, np.ones(3)
     draw_layer(layers[0], *args)
     monkeypatch.setattr(kernels, "BAND_SAMPLES", band)
     draw_layer(layers[1], *args)
@@ -239,5 +244,5 @@ def test_real_textures_are_drawn_as_the_definition_says():
     layer = np.zeros((20, 16, 4), np.float32)  # a part of it
     args = points[:, 0], points[:, 1], surface.triangles, order, attributes
     expected = oracle.draw(layer, *args, levels, np.array([0.9, 1.0, 1.1]), 2)
-    draw_layer(layer, *args, packed, places, np.array([0.9, 1.0, 1.1]), 2)
+    draw_layer(layer, *args, packed, places, np.array([0.9, 1.0, 1.1]))
     assert np.abs(layer - expected).max() < 2e-5 and (layer[..., 3] > 0.9).sum() > 50
