@@ -16,10 +16,12 @@ from maskbench.masking.grain import TILE, Grain, face_grain, looks_grey, noise_t
 from maskbench.masking.kernels import blend, bounds, copy_covered, draw_layer, paint_order
 from maskbench.masking.lighting import Light, estimate_light, face_colour, strap_sight
 from maskbench.masking.pose import pose
+from maskbench.masking.space import scale_of
 from maskbench.masking.wearing import worn_geometry
 from maskbench.types import MaskAsset, Placement
 
 SMALLEST_TEXTURE = 16  # pixels a side
+MOST_OFF, TOLERANCES = 0.8, (0.0, 0.004, 0.007, 0.012, 0.02, 0.035)  # pixels; inter-ocular distances
 OWN_BLUR = 0.5  # pixels: by how much the renderer itself blurs
 FINE_JPEG = 93  # quality from which compression leaves no grain to match
 JPEG_MARGIN = 16
@@ -68,7 +70,7 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     """
     out, alpha = image.copy(), np.zeros(image.shape[:2], np.uint8)
     control = placement.control_points.astype(np.float64)
-    surface = surface_of(asset, placement.style, placement.size)
+    surface = surface_of(asset, placement.style, placement.size, tolerance_of(scale_of(control)))
     points, opacity = pose(surface, control)
     hide_straps(image, surface, points, opacity)
     light, grain = estimate_light(image, control), face_grain(image, control)
@@ -118,9 +120,15 @@ def hide_straps(image: np.ndarray, surface: Surface, points: np.ndarray, opacity
 
 
 @lru_cache(maxsize=512)
-def surface_of(asset: MaskAsset, style: str = "correct", size: float = 1.0) -> Surface:
-    """The asset's surface as worn, built once per process."""
-    return build_surface(worn_geometry(asset.geometry, style, size))
+def surface_of(asset: MaskAsset, style: str = "correct", size: float = 1.0, tolerance: float = 0.0) -> Surface:
+    """The asset's surface as worn, built once per process; ``tolerance`` as ``tolerance_of`` gives it."""
+    return build_surface(worn_geometry(asset.geometry, style, size), tolerance)
+
+
+def tolerance_of(scale: float) -> float:
+    """By how much the surface may deviate on a face of so many pixels between the eyes, in inter-ocular distances."""
+    fitting = [tolerance for tolerance in TOLERANCES if tolerance * scale <= MOST_OFF]
+    return max(fitting)
 
 
 def visible_window(points: np.ndarray, shape: tuple[int, ...], margin: int) -> Window | None:

@@ -19,7 +19,7 @@ from maskbench.errors import MaskbenchError
 from maskbench.masking.grain import TILE
 from maskbench.masking.kernels import SAMPLES
 from maskbench.masking.lighting import BRIGHTEST, DARKEST, Light
-from maskbench.masking.render import OWN_BLUR, tint_of
+from maskbench.masking.render import OWN_BLUR, tint_of, tolerance_of
 from maskbench.masking.space import CONTROL
 from maskbench.masking.torch_photo import face_colours, looks_grey, read_grain, read_light
 from maskbench.masking.torch_pose import Crowd, Posed, pose, worn
@@ -67,15 +67,16 @@ def render_torch(
 
 
 class Job(NamedTuple):
-    """A picture to be masked: its number in the batch, and what it gets."""
+    """A picture to be masked: its number in the batch, what it gets, and how fine its surface."""
 
     number: int
     asset: MaskAsset
     placement: Placement
+    tolerance: float
 
     def key(self) -> tuple:
         """What pictures must share to stand side by side."""
-        return self.asset.asset_id, id(self.asset), self.placement.style, self.placement.size
+        return self.asset.asset_id, id(self.asset), self.placement.style, self.placement.size, self.tolerance
 
 
 def _jobs(images: Tensor, assets: Sequence, placements: Sequence) -> list[Job]:
@@ -100,7 +101,9 @@ def _jobs(images: Tensor, assets: Sequence, placements: Sequence) -> list[Job]:
             )
     if not given:
         return []
-    return sorted((Job(*item) for item in given), key=Job.key)
+    scales = _scales(np.stack([placement.control_points for _, _, placement in given]).astype(np.float64))
+    jobs = [Job(*item, tolerance_of(scale)) for item, scale in zip(given, scales.tolist(), strict=True)]
+    return sorted(jobs, key=Job.key)
 
 
 def _scales(points: np.ndarray) -> np.ndarray:
@@ -146,7 +149,7 @@ def _render(images: Tensor, jobs: list[Job]) -> tuple[Tensor, Tensor]:
 def _crowd(jobs: list[Job], points: np.ndarray, device: torch.device) -> Crowd:
     kinds, spans, which = [], [], []
     for number, job in enumerate(jobs):
-        kind = worn(job.asset, job.placement.style, job.placement.size, device)
+        kind = worn(job.asset, job.placement.style, job.placement.size, device, job.tolerance)
         if not kinds or kinds[-1] is not kind:
             kinds.append(kind)
             spans.append((number, number))

@@ -39,9 +39,9 @@ class Worn:
 
 
 @lru_cache(maxsize=1024)
-def worn(asset: MaskAsset, style: str, size: float, device: torch.device) -> Worn:
+def worn(asset: MaskAsset, style: str, size: float, device: torch.device, tolerance: float = 0.0) -> Worn:
     """The asset's surface as worn, built and carried to the device once per process."""
-    surface = surface_of(asset, style, size)
+    surface = surface_of(asset, style, size, tolerance)
     layer = np.concatenate([np.full(part.stop - part.start, k) for k, part in enumerate(surface.layers)])
     arrays = (
         np.concatenate([surface.binding, surface.strap_binding, surface.strap_probe]).T.astype(np.float64),

@@ -30,7 +30,7 @@ from maskbench.masking.torch_raster import MOST_SAMPLES
 
 ASSETS = select_assets("all")
 TOLERANCE, SHARE = 2, 0.99
-EQUAL = 0.995  # of the masked pixels, to the bit; the rest is rounding
+EQUAL = 0.99  # what remains is rounded otherwise, by 1 of 255
 
 
 def turned(yaw=0.0, pitch=0.0, size=1.0, shift=(0.0, 0.0)):
