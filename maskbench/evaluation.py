@@ -21,10 +21,12 @@ from maskbench.embed import (
 from maskbench.errors import MaskbenchError
 from maskbench.files import write_text
 from maskbench.inventory import Inventory, take_inventory
+from maskbench.metrics.conditions import pair_subjects
 from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
 from maskbench.protocols import protocol_counts
 from maskbench.recognizers.base import load_recognizer, spec_digest
+from maskbench.recognizers.flip import FlipSum
 from maskbench.registry import nearest
 from maskbench.results import SCHEMA_VERSION, refuse_other_result, result_dir, save_run
 from maskbench.scoring import score_pairs
@@ -48,6 +50,7 @@ class EvaluationOptions:
             and replaces what the cache holds of it, "never" neither reads nor writes.
         threshold: a decision threshold of the user's own, reported beside the others.
         allow_missing: count missing pictures as failures to extract.
+        flip_sum: templates are sums over a face and its mirror image (``recognizers.flip``).
     """
 
     device: str = "auto"
@@ -57,6 +60,7 @@ class EvaluationOptions:
     workers: int = 1
     threshold: float | None = None
     allow_missing: bool = False
+    flip_sum: bool = False
 
 
 def evaluate(
@@ -85,6 +89,7 @@ def evaluate(
         if value not in choices:
             raise MaskbenchError(f'no {kind} mode "{value}"; {nearest(value, choices)}')
     recognizers = [load_recognizer(name, options.device, options.engine) for name in models]
+    recognizers = [FlipSum(recognizer) for recognizer in recognizers] if options.flip_sum else recognizers
     folders = [result_dir(out, protocol.name, recognizer.spec.name) for recognizer in recognizers]
     for folder in folders:
         if folders.count(folder) > 1:
@@ -104,7 +109,7 @@ def evaluate(
         parts = summarise_protocol(protocol, scores, embeddings, options.threshold)
         write_failures(folder / FAILURES_FILE, embeddings)
         result = _result(recognizer, inventory, embeddings, mode, parts, options)
-        save_run(folder, result, scores, protocol.pairs)
+        save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
     return folders
 
 

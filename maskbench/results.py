@@ -37,11 +37,13 @@ class Run:
 
     Attributes:
         condition: (M,) str, the condition of each score, such as "UMR-MP".
+        subjects: (M, 2) int32, numbers of the persons on both sides; None where the scores came without.
     """
 
     result: Result
     scores: ScoreSet
     condition: np.ndarray
+    subjects: np.ndarray | None = None
 
 
 # ---------------------------------------------------------------- JSON
@@ -240,8 +242,10 @@ def refuse_other_result(folder: Path, key: Key) -> None:
 # ---------------------------------------------------------------- results with scores
 
 
-def save_run(folder: Path, result: Result, scores: ScoreSet, pairs: PairTable) -> None:
-    """Write ``scores.npz`` (with the condition of each pair) and then ``result.json`` to ``folder``.
+def save_run(
+    folder: Path, result: Result, scores: ScoreSet, pairs: PairTable, subjects: np.ndarray | None = None
+) -> None:
+    """Write ``scores.npz`` (with the condition and the subjects of each pair) and then ``result.json`` to ``folder``.
 
     The result names the SHA-256 of the scores among its digests: one that was left behind by an interruption between
     the two does not pass for the result of the new scores.
@@ -250,7 +254,7 @@ def save_run(folder: Path, result: Result, scores: ScoreSet, pairs: PairTable) -
         MaskbenchError: scores and pairs differ in length, or the folder cannot be written.
     """
     file = Path(folder) / SCORES_FILE
-    save_scores(file, scores, pairs.pair_id, condition_labels(pairs))
+    save_scores(file, scores, pairs.pair_id, condition_labels(pairs), subjects)
     digests = {**result.digests, "scores": file_sha256(file)}
     write_result(dataclasses.replace(result, digests=digests), Path(folder) / RESULT_FILE)
 
@@ -265,7 +269,7 @@ def load_run(path: Path) -> Run:
     try:
         scores, _ = load_scores(file)
         with np.load(file, allow_pickle=False) as stored:
-            condition = stored["condition"]
+            condition, subjects = stored["condition"], stored["subjects"] if "subjects" in stored else None
         digest = file_sha256(file)
     except MaskbenchError as error:
         raise ResultError(str(error)) from error
@@ -273,11 +277,13 @@ def load_run(path: Path) -> Run:
         raise ResultError(f"{file}: has no condition for each score; evaluate again") from error
     if condition.shape != scores.scores.shape or not np.isin(condition, LABELS).all():
         raise ResultError(f"{file}: conditions and scores do not match; evaluate again")
+    if subjects is not None and (subjects.shape != (len(condition), 2) or subjects.dtype.kind not in "iu"):
+        raise ResultError(f"{file}: subjects and scores do not match; evaluate again")
     if scores.protocol_digest != result.protocol.get("digest"):
         raise ResultError(f"{file}: the scores are of another protocol than {path}; evaluate again")
     if digest != result.digests.get("scores"):
         raise ResultError(f"{file}: is not the file that {path} was computed from (other sha256); evaluate again")
-    return Run(result, scores, condition)
+    return Run(result, scores, condition, subjects)
 
 
 def load_runs(root: Path) -> list[Run]:

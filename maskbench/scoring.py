@@ -151,12 +151,17 @@ def _side(status: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.append(status, Status.NOT_RUN).astype(np.int8)[rows]
 
 
-def save_scores(path: Path, scores: ScoreSet, pair_ids: np.ndarray, condition: np.ndarray | None = None) -> None:
+def save_scores(
+    path: Path, scores: ScoreSet, pair_ids: np.ndarray, condition: np.ndarray | None = None,
+    subjects: np.ndarray | None = None,
+) -> None:  # fmt: skip
     """Write a score file (.npz, no pickle), atomically; equal content gives equal bytes.
 
     Args:
         pair_ids: (M,) str, in the order of the scores.
         condition: (M,) str, such as "UMR-MP"; with it in the file, a plot needs no protocol.
+        subjects: (M, 2) integers, one number for each person, of reference and probe; with them in the file, an
+            interval needs no protocol.
 
     Raises:
         MaskbenchError: the lengths differ, or the file cannot be written.
@@ -172,6 +177,7 @@ def save_scores(path: Path, scores: ScoreSet, pair_ids: np.ndarray, condition: n
     }
     _validate(path, arrays)
     extra = {} if condition is None else {"condition": np.asarray(condition, dtype=str)}
+    extra |= {} if subjects is None else {"subjects": np.asarray(subjects, dtype=np.int32)}
     with atomic_write(path) as stream:
         np.savez(stream, **arrays, **extra)
 

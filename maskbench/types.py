@@ -170,6 +170,7 @@ class RecognizerSpec:
         comparator: "cosine" or "negative-l2".
         training_data: names of the training sets, or None when unknown.
         engine: what runs the network, such as "onnxruntime:CPUExecutionProvider".
+        test_time: "flip-sum" where a template is the sum over a face and its mirror image, else "".
     """
 
     name: str
@@ -186,6 +187,7 @@ class RecognizerSpec:
     licence: str = "unknown"
     needs_mask: bool = False
     engine: str = ""
+    test_time: str = ""
 
 
 class Recognizer(TypingProtocol):

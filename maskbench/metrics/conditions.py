@@ -1,4 +1,4 @@
-"""Names of the comparison conditions: (un)masked reference against (un)masked probe, "UMR-MP" and so on."""
+"""What the comparisons of a protocol are: their conditions ("UMR-MP" and so on), and whom they compare."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from maskbench.errors import MaskbenchError
 from maskbench.registry import nearest
-from maskbench.types import PairTable
+from maskbench.types import PairTable, Protocol
 
 LABELS = ("UMR-UMP", "UMR-MP", "MR-UMP", "MR-MP")  # the order of every table
 _PREFIX = {"unmasked": "UM", "masked": "M"}
@@ -33,3 +33,12 @@ def condition_labels(pairs: PairTable) -> np.ndarray:
         row = int((~done).argmax())
         condition_label(sides[0][row], sides[1][row])  # raises, naming the unknown one
     return result
+
+
+def pair_subjects(protocol: Protocol) -> np.ndarray:
+    """Who is on both sides of every pair: (M, 2) int32, the persons numbered in the order of their sorted ids."""
+    people = sorted({sample.subject_id for sample in protocol.samples.values()})
+    number = {subject_id: index for index, subject_id in enumerate(people)}
+    of = {sample_id: number[sample.subject_id] for sample_id, sample in protocol.samples.items()}
+    sides = (protocol.pairs.reference_id, protocol.pairs.probe_id)
+    return np.array([[of[sample_id] for sample_id in side.tolist()] for side in sides], np.int32).reshape(2, -1).T

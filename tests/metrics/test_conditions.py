@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.conditions import LABELS, condition_label, condition_labels
-from maskbench.types import PairTable
+from maskbench.metrics.conditions import LABELS, condition_label, condition_labels, pair_subjects
+from maskbench.types import PairTable, Protocol, Sample
 
 SIDES = {
     "UMR-UMP": ("unmasked", "unmasked"),
@@ -47,3 +47,14 @@ def test_unknown_condition_suggests():
         condition_label("unmasked", "maskd")
     with pytest.raises(MaskbenchError, match='no condition named "sunglasses"'):
         condition_labels(pairs([("unmasked", "masked"), ("unmasked", "sunglasses")]))
+
+
+def test_the_persons_on_both_sides_are_numbered():
+    samples = {name: Sample(name, who, f"{name}.png", "") for name, who in (("x", "zoe"), ("y", "amy"), ("z", "zoe"))}
+    sides = ("unmasked", "masked")
+    table = pairs([sides] * 3)
+    ids = np.array(["x", "y", "x"]), np.array(["z", "x", "y"])
+    table = PairTable(table.pair_id, *ids, *(np.array([side] * 3) for side in sides), table.mated, table.fold)
+    found = pair_subjects(Protocol("p", 1, samples, table, "UMR-MP", ""))
+    assert found.dtype == np.int32 and found.tolist() == [[1, 1], [0, 1], [1, 0]]
+    assert pair_subjects(Protocol("p", 1, samples, pairs([]), "UMR-MP", "")).shape == (0, 2)
