@@ -24,6 +24,7 @@ from maskbench.inventory import Inventory, take_inventory
 from maskbench.metrics.conditions import pair_subjects
 from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
+from maskbench.pooling import pool_templates
 from maskbench.protocols import protocol_counts
 from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.recognizers.flip import FlipSum
@@ -105,9 +106,10 @@ def evaluate(
     for recognizer, folder in zip(recognizers, folders, strict=True):
         cache = EmbeddingCache(cache_root, recognizer, options.cache)
         embeddings = embed_inventory(recognizer, inventory, points, cache)
+        write_failures(folder / FAILURES_FILE, embeddings)
+        embeddings = pool_templates(embeddings, protocol)
         scores = score_pairs(protocol, embeddings, recognizer.spec.comparator)
         parts = summarise_protocol(protocol, scores, embeddings, options.threshold)
-        write_failures(folder / FAILURES_FILE, embeddings)
         result = _result(recognizer, inventory, embeddings, mode, parts, options)
         save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
     return folders

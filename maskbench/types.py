@@ -144,6 +144,7 @@ class PairTable:
 class Protocol:
     """Who is compared with whom, and under which conditions. Names no recognizer.
 
+    A side of a pair is a sample or, where the protocol has them, a template of several samples of one person.
     ``threshold_from`` is the condition (such as "UMR-UMP") on which transferred thresholds are fixed; ``digest``
     is the SHA-256 over the protocol's header and tables.
     """
@@ -158,6 +159,7 @@ class Protocol:
     licence: str = ""
     source: str = ""
     masking: Mapping[str, Any] = field(default_factory=dict)  # "recipe", "version", "seed" of its masked pictures
+    templates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # template id -> ids of its samples
 
 
 @dataclass(frozen=True)

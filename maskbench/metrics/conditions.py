@@ -40,5 +40,6 @@ def pair_subjects(protocol: Protocol) -> np.ndarray:
     people = sorted({sample.subject_id for sample in protocol.samples.values()})
     number = {subject_id: index for index, subject_id in enumerate(people)}
     of = {sample_id: number[sample.subject_id] for sample_id, sample in protocol.samples.items()}
+    of |= {template_id: of[samples[0]] for template_id, samples in protocol.templates.items()}
     sides = (protocol.pairs.reference_id, protocol.pairs.probe_id)
     return np.array([[of[sample_id] for sample_id in side.tolist()] for side in sides], np.int32).reshape(2, -1).T
