@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskbench.errors import MaskbenchError
 from maskbench.files import write_text
 from maskbench.metrics.conditions import LABELS
+from maskbench.registry import nearest
 from maskbench.results import Key, comparison_key, to_json, value_at
 from maskbench.tables import csv_text
 from maskbench.types import Result
 
-RANKED_BY = ("UMR-MP", "fmr100", "fnmr_including_failures")
+RANK_BY = "UMR-MP.fmr100_including_failures"
 PRIVILEGED = ("file", "oracle")  # mask sources that know more than a camera sees: listed, but not ranked
 LEADING = ("rank", "recognizer", "completion", "mask_source", "align", "protocol")
 TRAILING = (
@@ -51,6 +53,8 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "transferred_fmr": ("transferred", "fmr100", "fmr"),
     "transferred_fnmr": ("transferred", "fmr100", "fnmr"),
 }
+HIGHER_IS_BETTER = ("accuracy_10fold_mean", "accuracy_best_threshold", "auc")
+NOT_RANKABLE = ("accuracy_10fold_std", "fmr100_flag", "fmr1000_flag", "transferred_fmr", "transferred_fnmr")
 _ALWAYS = ("UMR-UMP", "UMR-MP", "MR-MP")  # the fourth condition has columns only where a result has it
 
 
@@ -70,47 +74,87 @@ class Table:
     samples_digest: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    rank_by: str = RANK_BY
 
 
-def make_leaderboard(results: Iterable[Result]) -> list[Table]:
+@dataclass(frozen=True)
+class Ranking:
+    """What rows are ranked by.
+
+    Attributes:
+        name: the column, such as "UMR-MP.fmr100_including_failures".
+        place: of its value in the metrics; sign: -1 where higher is better, so that the smallest product leads.
+    """
+
+    name: str
+    place: tuple[str, ...]
+    sign: float
+
+    def error(self, result: Result) -> float | None:
+        """The smaller, the better; None where there is no figure."""
+        value = value_at(result, *self.place)
+        return None if value is None else self.sign * value
+
+    def is_ranked(self, result: Result) -> bool:
+        """Whether a result has a rank."""
+        return self.error(result) is not None and result.mask_source not in PRIVILEGED
+
+
+def ranking(name: str = RANK_BY) -> Ranking:
+    """The ranking by a column of the table.
+
+    A figure at a transferred threshold cannot be ranked by: a low FNMR there is bought with a high FMR.
+
+    Raises:
+        MaskbenchError: no such column, or one that says nothing of who is better.
+    """
+    condition, _, figure = name.partition(".")
+    known = [f"{label}.{key}" for label in LABELS for key in FIGURES if key not in NOT_RANKABLE]
+    if name not in known:
+        why = "is no ranking" if figure in NOT_RANKABLE and condition in LABELS else "is no column of the leaderboard"
+        raise MaskbenchError(f'"{name}" {why}; {nearest(name, known)}')
+    return Ranking(name, (condition, *FIGURES[figure]), -1.0 if figure in HIGHER_IS_BETTER else 1.0)
+
+
+def make_leaderboard(results: Iterable[Result], rank_by: str = RANK_BY) -> list[Table]:
     """Group results into tables and rank each.
 
     Results share a table only if the digests of protocol, masked set and pictures, and the alignment, are equal: a
     run with missing pictures does not stand beside one that had them all (``results.comparison_key``). Rows are
-    ranked by FNMR including failures in UMR-MP at that condition's own threshold of FMR <= 1 % (strict), lowest first;
-    equal figures share a rank ("1, 1, 3"), and a row without the figure has no rank and comes last. Rows whose mask
-    source is privileged (``PRIVILEGED``) have no rank either and follow the ranked ones. The order of ``results`` does
-    not matter.
+    ranked by a column, best first: FNMR including failures in UMR-MP at that condition's own threshold of FMR <= 1 %
+    (strict), unless another is named. Equal figures share a rank ("1, 1, 3"), and a row without the figure has no rank
+    and comes last. Rows whose mask source is privileged (``PRIVILEGED``) have no rank either and follow the ranked
+    ones. The order of ``results`` does not matter.
+
+    Raises:
+        MaskbenchError: as ``ranking``.
     """
+    by = ranking(rank_by)
     groups: dict[Key, list[Result]] = {}
     for result in results:
         groups.setdefault(comparison_key(result), []).append(result)
-    return [_table(key, groups[key]) for key in sorted(groups)]
+    return [_table(key, groups[key], by) for key in sorted(groups)]
 
 
-def _table(key: Key, results: Sequence[Result]) -> Table:
-    ordered = sorted(results, key=_order)
-    ranked = [value_at(result, *RANKED_BY) for result in ordered if _is_ranked(result)]
+def _table(key: Key, results: Sequence[Result], by: Ranking) -> Table:
+    ordered = sorted(results, key=lambda result: _order(result, by))
+    ranked = [by.error(result) for result in ordered if by.is_ranked(result)]
     conditions = [name for name in LABELS if name in _ALWAYS or any(name in result.metrics for result in ordered)]
     columns = (*LEADING, *(f"{name}.{figure}" for name in conditions for figure in FIGURES), *TRAILING)
-    rows = tuple(_row(result, ranked, conditions) for result in ordered)
-    return Table(*key, columns=columns, rows=rows)
+    rows = tuple(_row(result, ranked, conditions, by) for result in ordered)
+    return Table(*key, columns=columns, rows=rows, rank_by=by.name)
 
 
-def _is_ranked(result: Result) -> bool:
-    return value_at(result, *RANKED_BY) is not None and result.mask_source not in PRIVILEGED
-
-
-def _order(result: Result) -> tuple[Any, ...]:
-    error = value_at(result, *RANKED_BY)
+def _order(result: Result, by: Ranking) -> tuple[Any, ...]:
+    error = by.error(result)
     name = str(result.recognizer.get("name", ""))
     # The whole content comes last, so that two runs of one recognizer keep their order too.
     rest = (name, result.completion, result.mask_source, json.dumps(to_json(result), sort_keys=True))
-    return (not _is_ranked(result), error is None, 0.0 if error is None else error, *rest)
+    return (not by.is_ranked(result), error is None, 0.0 if error is None else error, *rest)
 
 
-def _row(result: Result, ranked: Sequence[float], conditions: Sequence[str]) -> tuple[Any, ...]:
-    rank = 1 + sum(other < value_at(result, *RANKED_BY) for other in ranked) if _is_ranked(result) else None
+def _row(result: Result, ranked: Sequence[float], conditions: Sequence[str], by: Ranking) -> tuple[Any, ...]:
+    rank = 1 + sum(other < by.error(result) for other in ranked) if by.is_ranked(result) else None
     name, digest, manifest, align, samples = comparison_key(result)
     leading = (rank, result.recognizer.get("name"), result.completion, result.mask_source, align, name)
     figures = (value_at(result, condition, *place) for condition in conditions for place in FIGURES.values())
@@ -201,7 +245,8 @@ def _rich_table(table: Table, title: str) -> Any:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    caption = "Percent; FNMR at FMR <= 1 %, failures included (* fewer than 30 false matches), ranked by UMR-MP."
+    by = "UMR-MP" if table.rank_by == RANK_BY else table.rank_by
+    caption = f"Percent; FNMR at FMR <= 1 %, failures included (* fewer than 30 false matches), ranked by {by}."
     shown = RichTable(title=Text(title), caption=Text(caption), box=box.SIMPLE_HEAD, pad_edge=False)
     shown.collapse_padding = True
     shown.title_justify = shown.caption_justify = "left"

@@ -125,6 +125,30 @@ def test_other_conditions_do_not_rank(base):
     assert column(table, "recognizer") == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("by", "order"),
+    [("UMR-MP.eer", "ba"), ("UMR-MP.auc", "ab"), ("UMR-UMP.accuracy_10fold_mean", "ba"), ("MR-MP.fmr1000", "ab")],
+)
+def test_another_column_to_rank_by(base, by: str, order: str):
+    """Of rates the lowest leads, of accuracies and areas the highest."""
+    both = []
+    for name, value in (("a", 0.9), ("b", 0.1)):
+        blocks = {"UMR-MP": {"eer": {"value": value}, "auc": value}, "MR-MP": {"fmr1000": {"fnmr": 1 - value}}}
+        both.append(named(base, name, metrics={**blocks, "UMR-UMP": {"accuracy_10fold": {"mean": 1 - value}}}))
+    (table,) = make_leaderboard(both, by)
+    assert "".join(column(table, "recognizer")) == order and column(table, "rank") == [1, 2]
+    assert by in render_text([table])
+
+
+@pytest.mark.parametrize("by", ["UMR-MP.transferred_fnmr", "UMR-MP.fmr100_flag", "UMR-MP.err", "eer", "XX.eer"])
+def test_what_cannot_be_ranked_by(base, by: str, tmp_path, capsys):
+    write_runs(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["leaderboard", str(tmp_path), "-o", str(tmp_path / "l.csv"), "--rank-by", by])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and by in error and not (tmp_path / "l.csv").exists()
+
+
 def test_privileged_masks_are_listed_but_not_ranked(base):
     entries = [("cheat", 0.0, "oracle"), ("given", 0.1, "file"), ("fair", 0.2, "segmenter"), ("plain", 0.3, "none")]
     results = [named(figures(base, fnmr), name, mask_source=source) for name, fnmr, source in entries]

@@ -10,7 +10,8 @@ import click
 @click.command(epilog="Example:\n\n  maskbench leaderboard results/ -o leaderboard.csv")
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("leaderboard.csv"), show_default=True)
-def leaderboard(results: Path, out: Path) -> None:
+@click.option("--rank-by", default="UMR-MP.fmr100_including_failures", show_default=True, help="A column of the table.")
+def leaderboard(results: Path, out: Path, rank_by: str) -> None:
     """Make the leaderboard from every result below RESULTS; print it and write CSV.
 
     Results of different protocols, masked sets, alignments or pictures go to tables, and files, of their own. The
@@ -23,7 +24,7 @@ def leaderboard(results: Path, out: Path) -> None:
     found = load_results(results)
     if not found:
         raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
-    tables = make_leaderboard(found)
+    tables = make_leaderboard(found, rank_by)
     click.echo(render_text(tables))
     for path in write_csv(tables, out):
         click.echo(f"written: {path}")
