@@ -28,6 +28,7 @@ from maskbench.pooling import pool_templates
 from maskbench.protocols import protocol_counts
 from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.recognizers.flip import FlipSum
+from maskbench.recognizers.training import subject_overlap
 from maskbench.registry import nearest
 from maskbench.results import SCHEMA_VERSION, refuse_other_result, result_dir, save_run
 from maskbench.scoring import score_pairs
@@ -153,7 +154,8 @@ def _result(
 
 
 def environment(recognizer: Recognizer, options: EvaluationOptions, inventory: Inventory) -> dict[str, str]:
-    """Versions, platform, what really ran the network, which face counts, and how many pictures are missing."""
+    """Versions, platform, what really ran the network, which face counts, how many pictures are missing, and how many
+    of the protocol's subjects the recognizer was trained on."""
     found = {"maskbench": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in ("numpy", "opencv-contrib-python", "onnxruntime", "onnxruntime-gpu", "torch", "mediapipe"):
         try:
@@ -161,5 +163,6 @@ def environment(recognizer: Recognizer, options: EvaluationOptions, inventory: I
         except PackageNotFoundError:
             continue
     pictures = {"face_policy": inventory.face_policy, "missing_pictures": str(inventory.missing)}
+    pictures["subject_overlap"] = subject_overlap(recognizer, inventory.protocol)
     return {**found, "device_asked": options.device, "engine": recognizer.spec.engine, **pictures}
 

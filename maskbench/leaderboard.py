@@ -28,6 +28,7 @@ TRAILING = (
     "weights_sha256",
     "engine",
     "training_data",
+    "subject_overlap",
     "licence",
     "protocol_digest",
     "manifest_digest",
@@ -160,8 +161,9 @@ def _row(result: Result, ranked: Sequence[float], conditions: Sequence[str], by:
     figures = (value_at(result, condition, *place) for condition in conditions for place in FIGURES.values())
     spec = [result.recognizer.get(key) for key in ("parameters", "embedding_size", "weights_sha256", "engine")]
     data, licence = _training_data(result.recognizer), result.recognizer.get("licence")
+    overlap = result.environment.get("subject_overlap", "unknown")
     notes = (result.environment.get(key) for key in ("missing_pictures", "maskbench"))
-    return (*leading, *figures, *spec, data, licence, digest, manifest, samples, *notes)
+    return (*leading, *figures, *spec, data, overlap, licence, digest, manifest, samples, *notes)
 
 
 def _training_data(recognizer: Mapping[str, Any]) -> str:

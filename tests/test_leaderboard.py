@@ -96,8 +96,8 @@ def test_what_is_missing_is_empty(base, tmp_path):
     write_csv(tables, tmp_path / "x.csv")
     (row,) = read(tmp_path / "x.csv")
     assert {name for name, value in row.items() if value} == {
-        "completion", "mask_source", "align", "protocol", "training_data", "protocol_digest", "manifest_digest",
-        "maskbench_version",
+        "completion", "mask_source", "align", "protocol", "training_data", "subject_overlap", "protocol_digest",
+        "manifest_digest", "maskbench_version",
     }  # fmt: skip
     assert "-" in render_text(tables)
 

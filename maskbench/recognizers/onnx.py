@@ -13,6 +13,7 @@ from maskbench.errors import RecognizerError
 from maskbench.recognizers.card import read_card
 from maskbench.recognizers.engines import import_engine, no_cuda, resolve_device, thread_count
 from maskbench.recognizers.preprocess import preprocess
+from maskbench.recognizers.training import read_training_subjects
 from maskbench.types import RecognizerSpec, Status
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -123,6 +124,7 @@ class OnnxRecognizer:
 
     def __init__(self, session: Any, spec: RecognizerSpec, label: Path | str = "", network_id: str = "") -> None:
         self._session, self._label, self.network_id = session, label or spec.name, network_id
+        self.training_subjects: frozenset[str] | None = None  # where they are known
         batch, *size = _image_input(session, self._label)
         if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size, strict=True)):
             raise RecognizerError(
@@ -167,4 +169,6 @@ def load_onnx(path: Path, card: Path | str | None = None, device: str = "auto") 
             f"{path} has SHA-256 {found}, but {card_path} describes {spec.weights_sha256}; "
             "get the right file, or check the card anew"
         )
-    return OnnxRecognizer(open_session(data, path, device), spec, path)
+    recognizer = OnnxRecognizer(open_session(data, path, device), spec, path)
+    recognizer.training_subjects = read_training_subjects(path)
+    return recognizer
