@@ -164,5 +164,6 @@ def environment(recognizer: Recognizer, options: EvaluationOptions, inventory: I
             continue
     pictures = {"face_policy": inventory.face_policy, "missing_pictures": str(inventory.missing)}
     pictures["subject_overlap"] = subject_overlap(recognizer, inventory.protocol)
+    pictures |= inventory.masking
     return {**found, "device_asked": options.device, "engine": recognizer.spec.engine, **pictures}
 

@@ -45,7 +45,7 @@ class Inventory:
         items: every (sample, condition) that the protocol compares, sorted.
         masked_digest: of the masked set, "" without one.
         face_policy: "largest" or "central": which face of a picture wears the mask.
-        protocol, faces_dir, allow_missing: what ``take_inventory`` was given.
+        protocol, faces_dir, allow_missing, masked_dir: what ``take_inventory`` was given.
     """
 
     items: list[Item]
@@ -54,11 +54,17 @@ class Inventory:
     protocol: Protocol
     faces_dir: Path
     allow_missing: bool
+    masked_dir: Path | None = None
 
     @property
     def samples_digest(self) -> str:
         """The SHA-256 over which pictures are used: the file of every (sample, condition), "" where there is none."""
         return config_sha256([[item.sample_id, item.condition, item.sha256] for item in self.items])
+
+    @property
+    def masking(self) -> dict[str, str]:
+        """Recipe (its SHA-256) and seed of the masked set, where ``synthesize`` made it."""
+        return _masking(self.masked_dir)
 
     @property
     def missing(self) -> int:
@@ -119,7 +125,7 @@ def take_inventory(
         )
     _refuse_unmasked(protocol, items, masked_dir)
     digest, policy = _masked_digest(masked_dir, items), _face_policy(masked_dir)
-    return Inventory(items, digest, policy, protocol, faces_dir, allow_missing)
+    return Inventory(items, digest, policy, protocol, faces_dir, allow_missing, masked_dir)
 
 
 def _refuse_unmasked(protocol: Protocol, items: list[Item], masked_dir: Path | None) -> None:
@@ -192,6 +198,14 @@ def _face_policy(masked_dir: Path | None) -> str:
     if policy not in FACE_POLICIES:
         raise ProtocolError(f"{path}: has no known face policy ({str(policy)[:40]}); synthesize again")
     return "largest" if policy == "all" else policy
+
+
+def _masking(masked_dir: Path | None) -> dict[str, str]:
+    path = masked_dir and masked_dir / CONFIG
+    found = read_json(path) if path and path.is_file() else None
+    if not isinstance(found, dict) or not {"recipe_sha256", "seed"} <= set(found):
+        return {}
+    return {"mask_recipe": str(found["recipe_sha256"]), "mask_seed": str(found["seed"])}
 
 
 def _manifest_rows(masked_dir: Path | None) -> dict[str, ManifestRow] | None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from maskbench.errors import MaskbenchError
@@ -21,7 +22,9 @@ from maskbench.types import Result
 
 RANK_BY = "UMR-MP.fmr100_including_failures"
 PRIVILEGED = ("file", "oracle")  # mask sources that know more than a camera sees: listed, but not ranked
-LEADING = ("rank", "recognizer", "completion", "mask_source", "align", "protocol")
+LEADING = ("rank", "rank_best", "rank_worst", "recognizer", "completion", "mask_source", "align", "protocol")
+# Of the figure that is ranked by: its 95 % interval, and its spread over masked sets that differ in their seed alone.
+RANKED = ("ranked_by", "ranked_value", "interval_low", "interval_high", "interval_method", "mask_seeds", "mask_seed_sd")
 TRAILING = (
     "parameters",
     "embedding_size",
@@ -117,7 +120,10 @@ def ranking(name: str = RANK_BY) -> Ranking:
     return Ranking(name, (condition, *FIGURES[figure]), -1.0 if figure in HIGHER_IS_BETTER else 1.0)
 
 
-def make_leaderboard(results: Iterable[Result], rank_by: str = RANK_BY) -> list[Table]:
+Ranges = Mapping[str, tuple[int, int]]  # digest of a result's scores -> best and worst rank
+
+
+def make_leaderboard(results: Iterable[Result], rank_by: str = RANK_BY, ranges: Ranges | None = None) -> list[Table]:
     """Group results into tables and rank each.
 
     Results share a table only if the digests of protocol, masked set and pictures, and the alignment, are equal: a
@@ -127,22 +133,48 @@ def make_leaderboard(results: Iterable[Result], rank_by: str = RANK_BY) -> list[
     and comes last. Rows whose mask source is privileged (``PRIVILEGED``) have no rank either and follow the ranked
     ones. The order of ``results`` does not matter.
 
+    Args:
+        ranges: of ranks, from ``rank_ranges.rank_ranges``; without them these two columns stay empty.
+
     Raises:
         MaskbenchError: as ``ranking``.
     """
-    by = ranking(rank_by)
+    by, results = ranking(rank_by), list(results)
+    spreads = seed_spreads(results, by)
     groups: dict[Key, list[Result]] = {}
     for result in results:
         groups.setdefault(comparison_key(result), []).append(result)
-    return [_table(key, groups[key], by) for key in sorted(groups)]
+    return [_table(key, groups[key], by, spreads, ranges or {}) for key in sorted(groups)]
 
 
-def _table(key: Key, results: Sequence[Result], by: Ranking) -> Table:
+def seed_spreads(results: Sequence[Result], by: Ranking) -> dict[Key, tuple[int, float]]:
+    """How many masked sets of one recipe under different seeds each recognizer was run on, and the standard deviation
+    of the ranked figure over them, by what the runs have in common; only where there are two seeds or more."""
+    found: dict[Key, dict[str, float]] = {}
+    for result in results:
+        error, seed = by.error(result), result.environment.get("mask_seed")
+        if error is not None and seed is not None:
+            found.setdefault(_but_for_the_seed(result), {})[seed] = error
+    return {key: (len(values), stdev(values.values())) for key, values in found.items() if len(values) > 1}
+
+
+def _but_for_the_seed(result: Result) -> Key:
+    name, digest, _, align, _ = comparison_key(result)
+    recipe, recognizer = result.environment.get("mask_recipe", ""), result.digests.get("recognizer", "")
+    return name, digest, align, str(recipe), f"{recognizer} {result.recognizer.get('name')} {result.completion}"
+
+
+def _table(
+    key: Key, results: Sequence[Result], by: Ranking, spreads: Mapping[Key, tuple[int, float]], ranges: Ranges
+) -> Table:
     ordered = sorted(results, key=lambda result: _order(result, by))
     ranked = [by.error(result) for result in ordered if by.is_ranked(result)]
     conditions = [name for name in LABELS if name in _ALWAYS or any(name in result.metrics for result in ordered)]
-    columns = (*LEADING, *(f"{name}.{figure}" for name in conditions for figure in FIGURES), *TRAILING)
-    rows = tuple(_row(result, ranked, conditions, by) for result in ordered)
+    columns = (*LEADING, *RANKED, *(f"{name}.{figure}" for name in conditions for figure in FIGURES), *TRAILING)
+    rows = tuple(
+        (*_leading(result, ranked, by, ranges), *_ranked(result, by, spreads), *_figures(result, conditions))
+        for result in ordered
+    )
     return Table(*key, columns=columns, rows=rows, rank_by=by.name)
 
 
@@ -154,16 +186,34 @@ def _order(result: Result, by: Ranking) -> tuple[Any, ...]:
     return (not by.is_ranked(result), error is None, 0.0 if error is None else error, *rest)
 
 
-def _row(result: Result, ranked: Sequence[float], conditions: Sequence[str], by: Ranking) -> tuple[Any, ...]:
-    rank = 1 + sum(other < by.error(result) for other in ranked) if by.is_ranked(result) else None
-    name, digest, manifest, align, samples = comparison_key(result)
-    leading = (rank, result.recognizer.get("name"), result.completion, result.mask_source, align, name)
+def _leading(result: Result, ranked: Sequence[float], by: Ranking, ranges: Ranges) -> tuple[Any, ...]:
+    is_ranked = by.is_ranked(result)
+    rank = 1 + sum(other < by.error(result) for other in ranked) if is_ranked else None
+    best, worst = ranges.get(result.digests.get("scores", ""), (None, None)) if is_ranked else (None, None)
+    name, _, _, align, _ = comparison_key(result)
+    return (rank, best, worst, result.recognizer.get("name"), result.completion, result.mask_source, align, name)
+
+
+def _ranked(result: Result, by: Ranking, spreads: Mapping[Key, tuple[int, float]]) -> tuple[Any, ...]:
+    condition, *place = by.place
+    value = value_at(result, *by.place)
+    found = {} if value is None else result.intervals.get(condition, {}).get(".".join(place), {})
+    method = str(result.intervals.get(condition, {}).get("method", "")) if found else None
+    if "clustered" in found and found["clustered"].get("low") is not None:
+        found, method = found["clustered"], str(found["clustered"].get("method", ""))
+    seeds, deviation = spreads.get(_but_for_the_seed(result), (None, None))
+    interval = found.get("low"), found.get("high"), method
+    return (by.name, value, *interval, seeds, deviation)
+
+
+def _figures(result: Result, conditions: Sequence[str]) -> tuple[Any, ...]:
+    _, digest, manifest, _, samples = comparison_key(result)
     figures = (value_at(result, condition, *place) for condition in conditions for place in FIGURES.values())
     spec = [result.recognizer.get(key) for key in ("parameters", "embedding_size", "weights_sha256", "engine")]
     data, licence = _training_data(result.recognizer), result.recognizer.get("licence")
     overlap = result.environment.get("subject_overlap", "unknown")
     notes = (result.environment.get(key) for key in ("missing_pictures", "maskbench"))
-    return (*leading, *figures, *spec, data, overlap, licence, digest, manifest, samples, *notes)
+    return (*figures, *spec, data, overlap, licence, digest, manifest, samples, *notes)
 
 
 def _training_data(recognizer: Mapping[str, Any]) -> str:
@@ -184,7 +234,7 @@ def write_csv(tables: Sequence[Table], path: Path) -> list[Path]:
         MaskbenchError: a file cannot be written.
     """
     targets = file_for_each([_key(table) for table in tables], Path(path))
-    contents = [(table.columns, table.rows) for table in tables] or [((*LEADING, *TRAILING), ())]
+    contents = [(table.columns, table.rows) for table in tables] or [((*LEADING, *RANKED, *TRAILING), ())]
     for target, (columns, rows) in zip(targets, contents, strict=True):
         write_text(target, csv_text(columns, ([_cell(value) for value in row] for row in rows)))
     return targets

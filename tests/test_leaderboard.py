@@ -8,7 +8,7 @@ import pytest
 from results_fixture import make_protocol, make_run, write_runs
 
 from maskbench.cli.main import main
-from maskbench.leaderboard import LEADING, TRAILING, make_leaderboard, render_text, write_csv
+from maskbench.leaderboard import LEADING, RANKED, TRAILING, make_leaderboard, render_text, write_csv
 from maskbench.results import load_results
 
 
@@ -48,7 +48,8 @@ def test_columns_in_their_order(base):
     ]  # fmt: skip
     conditions = ["UMR-UMP", "UMR-MP", "MR-MP"]
     assert list(table.columns) == [
-        *LEADING, *(f"{name}.{figure}" for name, figure in itertools.product(conditions, per_condition)), *TRAILING,
+        *LEADING, *RANKED,
+        *(f"{name}.{figure}" for name, figure in itertools.product(conditions, per_condition)), *TRAILING,
     ]  # fmt: skip
 
 
@@ -96,8 +97,8 @@ def test_what_is_missing_is_empty(base, tmp_path):
     write_csv(tables, tmp_path / "x.csv")
     (row,) = read(tmp_path / "x.csv")
     assert {name for name, value in row.items() if value} == {
-        "completion", "mask_source", "align", "protocol", "training_data", "subject_overlap", "protocol_digest",
-        "manifest_digest", "maskbench_version",
+        "completion", "mask_source", "align", "protocol", "ranked_by", "training_data", "subject_overlap",
+        "protocol_digest", "manifest_digest", "maskbench_version",
     }  # fmt: skip
     assert "-" in render_text(tables)
 
@@ -147,6 +148,45 @@ def test_what_cannot_be_ranked_by(base, by: str, tmp_path, capsys):
         main(["leaderboard", str(tmp_path), "-o", str(tmp_path / "l.csv"), "--rank-by", by])
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and by in error and not (tmp_path / "l.csv").exists()
+
+
+def test_the_ranked_figure_stands_with_its_interval(base):
+    (table,) = make_leaderboard([base])
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    wilson = base.intervals["UMR-MP"]["fmr100.fnmr_including_failures"]
+    assert row["ranked_value"] == base.metrics["UMR-MP"]["fmr100"]["fnmr_including_failures"]
+    clustered = wilson.get("clustered", {})
+    expected = clustered if clustered.get("low") is not None else wilson
+    assert (row["interval_low"], row["interval_high"]) == (expected["low"], expected["high"]) and row["interval_method"]
+    better = {**base.intervals["UMR-MP"], "fmr100.fnmr_including_failures": {**wilson, "clustered": {
+        "low": 0.01, "high": 0.9, "method": "of a test"}}}  # fmt: skip
+    (table,) = make_leaderboard([dataclasses.replace(base, intervals={**base.intervals, "UMR-MP": better})])
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (row["interval_low"], row["interval_high"], row["interval_method"]) == (0.01, 0.9, "of a test")
+
+
+def test_the_spread_over_mask_seeds(base):
+    """Masked sets that differ in their seed alone have tables of their own, and know of each other."""
+    runs = []
+    for seed, fnmr, recipe in (("0", 0.10, "r"), ("1", 0.14, "r"), ("2", 0.12, "r"), ("0", 0.5, "other")):
+        digests = {**base.digests, "manifest": f"{recipe}{seed}".ljust(64, "0"), "recognizer": "x"}
+        environment = {**base.environment, "mask_recipe": recipe, "mask_seed": seed}
+        runs.append(dataclasses.replace(figures(base, fnmr), digests=digests, environment=environment))
+    tables = make_leaderboard(runs)
+    assert len(tables) == 4
+    found = {(column(t, "ranked_value")[0], column(t, "mask_seeds")[0], column(t, "mask_seed_sd")[0]) for t in tables}
+    assert {(value, seeds) for value, seeds, _ in found} == {(0.10, 3), (0.14, 3), (0.12, 3), (0.5, None)}
+    assert all(deviation == pytest.approx(0.02) for _, seeds, deviation in found if seeds)
+
+
+def test_ranges_of_ranks_stand_beside_the_rank(base):
+    runs = [
+        named(figures(base, fnmr), name, mask_source=source, digests={**base.digests, "scores": name})
+        for name, fnmr, source in (("a", 0.1, "none"), ("b", 0.2, "none"), ("c", 0.0, "oracle"))
+    ]
+    (table,) = make_leaderboard(runs, ranges={"a": (1, 2), "b": (1, 2), "c": (1, 1)})
+    ranks = zip(column(table, "rank"), column(table, "rank_best"), column(table, "rank_worst"), strict=True)
+    assert list(ranks) == [(1, 1, 2), (2, 1, 2), (None, None, None)]
 
 
 def test_privileged_masks_are_listed_but_not_ranked(base):
@@ -281,3 +321,12 @@ def test_the_terminal_shows_percent_and_markup_as_it_is(base, monkeypatch):
     assert "12.35" in line or "12.34" in line
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 140
+
+
+def test_every_column_is_documented():
+    from pathlib import Path
+
+    from maskbench.leaderboard import FIGURES
+
+    text = (Path(__file__).parents[1] / "docs/leaderboard.md").read_text(encoding="utf-8")
+    assert [name for name in (*LEADING, *RANKED, *FIGURES, *TRAILING) if f"`{name}`" not in text] == []
