@@ -36,58 +36,58 @@ def hands(poses: Sequence[Pose], x: tuple[float, float], y: tuple[float, float],
 
 def hand_mouth() -> list[Piece]:
     """The right hand laid over the mouth from the side, the thumb on the cheek."""
-    pose = Pose((-1.36, 1.86), 28, 1, arm=246, spread=1.5, thumb_turn=8, turns={"little": -3})
-    return hands([pose], (-2.3, 1.32), (0.05, 3.25), (-0.60, 0.11), [(NAVY, "knit")])
+    pose = Pose((-1.16, 1.98), 33, 1, arm=255, spread=1.5, thumb_turn=8, turns={"little": -3})
+    return hands([pose], (-2.2, 1.42), (0.0, 3.4), (-0.30, 0.06), [(NAVY, "knit")])
 
 
 def hand_mouth_low() -> list[Piece]:
     """The left hand over mouth and nose, from below."""
-    pose = Pose((0.92, 2.42), 124, -1, arm=284, spread=2.5, thumb_turn=-4)
-    return hands([pose], (-0.95, 2.0), (-0.12, 3.7), (-0.68, 0.20), [(WHITE, "shirt")])
+    pose = Pose((0.80, 2.60), 121, -1, arm=280, scale=0.96, spread=2.5, thumb_turn=-4)
+    return hands([pose], (-1.15, 1.9), (-0.2, 3.8), (-0.30, 0.06), [(WHITE, "shirt")])
 
 
 def hand_fist() -> list[Piece]:
     """A loose fist before the mouth, as one coughs."""
-    pose = Pose((-0.98, 2.10), 44, 1, arm=246, spread=1.0, curl=0.86, scale=1.0, thumb_turn=-16)
-    return hands([pose], (-2.1, 1.1), (0.30, 3.4), (-0.70, 0.11), [(GREY, "knit")])
+    pose = Pose((-0.90, 2.22), 50, 1, arm=254, spread=1.0, curl=0.86, scale=1.08, thumb_turn=-16)
+    return hands([pose], (-2.0, 1.2), (0.25, 3.6), (-0.34, 0.05), [(GREY, "knit")])
 
 
 def hands_both() -> list[Piece]:
     """Both hands over nose and mouth, the fingers crossing."""
-    left = Pose((-0.80, 2.50), 67, 1, arm=262, spread=1.5, scale=0.88, thumb_turn=4)
-    right = Pose((0.84, 2.46), 115, -1, arm=279, spread=1.8, scale=0.88, thumb_turn=6)
-    return hands([left, right], (-1.9, 1.9), (-0.12, 3.6), (-0.66, 0.20), [(WINE, "knit"), (WINE, "knit")], columns=512)
+    left = Pose((-0.76, 2.62), 69, 1, arm=264, spread=1.5, scale=0.96, thumb_turn=4)
+    right = Pose((0.80, 2.58), 113, -1, arm=277, spread=1.8, scale=0.96, thumb_turn=6)
+    return hands([left, right], (-1.9, 1.9), (-0.2, 3.7), (-0.30, 0.06), [(WINE, "knit"), (WINE, "knit")], columns=512)
 
 
 def hand_eyes() -> list[Piece]:
     """The right hand laid over the eyes."""
-    pose = Pose((-1.36, 0.86), 29, 1, arm=250, spread=2.0, thumb_turn=6)
-    return hands([pose], (-2.4, 1.30), (-1.15, 2.3), (-0.48, 0.11), [(DENIM, "shirt")])
+    pose = Pose((-1.22, 0.82), 31, 1, arm=256, spread=2.0, thumb_turn=6)
+    return hands([pose], (-2.3, 1.42), (-1.35, 2.3), (-0.20, 0.06), [(DENIM, "shirt")])
 
 
 def hands_eyes() -> list[Piece]:
     """Both hands before the eyes, as children hide."""
-    left = Pose((-1.02, 1.66), 64, 1, arm=258, spread=3.0, scale=0.90, thumb_turn=0)
-    right = Pose((1.04, 1.62), 117, -1, arm=281, spread=2.6, scale=0.90, thumb_turn=2)
+    left = Pose((-0.94, 1.82), 67, 1, arm=262, spread=3.0, scale=0.98, thumb_turn=0)
+    right = Pose((0.96, 1.78), 114, -1, arm=278, spread=2.6, scale=0.98, thumb_turn=2)
     return hands(
-        [left, right], (-2.1, 2.1), (-1.05, 2.8), (-0.55, 0.20), [(BLACK, "knit"), (BLACK, "knit")], columns=512
+        [left, right], (-2.1, 2.1), (-1.15, 2.9), (-0.20, 0.06), [(BLACK, "knit"), (BLACK, "knit")], columns=512
     )
 
 
 def hand_fingers() -> list[Piece]:
     """Three fingers upright over lips and nose, the little one curled, the palm under the chin."""
     pose = Pose(
-        (0.16, 3.02),
+        (0.16, 3.10),
         94,
         -1,
         arm=277,
         spread=1.6,
-        scale=0.97,
+        scale=1.0,
         curls={"little": 0.80},
         turns={"little": -3},
         thumb_turn=-14,
     )
-    return hands([pose], (-1.1, 1.5), (0.15, 4.2), (-0.66, 0.22), [(GREY, "shirt")])
+    return hands([pose], (-1.1, 1.5), (0.15, 4.3), (-0.28, 0.05), [(GREY, "shirt")])
 
 
 TABLE: dict[str, tuple[str, str, Any]] = {
@@ -104,7 +104,7 @@ TABLE: dict[str, tuple[str, str, Any]] = {
 def make(asset_id: str) -> Built:
     """One asset of this module."""
     name, regions, draw = TABLE[asset_id]
-    return build(asset_id, name, "human-body", "hand", regions, SKIN, draw(), SOURCE)
+    return build(asset_id, name, "human-body", "hand", regions, SKIN, draw(), SOURCE, version=2)
 
 
 MASKS: Masks = {**{asset_id: (lambda asset_id=asset_id: make(asset_id)) for asset_id in TABLE}, **hair.MASKS}

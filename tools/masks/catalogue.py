@@ -28,10 +28,11 @@ WASHES: Colours = {"as-drawn": [255, 255, 255], "faded": [232, 224, 212], "cool"
 def described(
     asset_id: str, name: str, kind: str, colourways: Colours, geometry: dict[str, Any], texture: np.ndarray,
     source: str, category: str = "simple", regions: Sequence[str] = ("lower",), styles: Sequence[str] = FACE_STYLES,
+    version: int = 1,
 ) -> Built:  # fmt: skip
     """The content of an asset's folder: asset.json as a dict, and the texture."""
     return {
-        "format_version": 2, "id": asset_id, "version": 1, "name": name, "category": category, "kind": kind,
+        "format_version": 2, "id": asset_id, "version": version, "name": name, "category": category, "kind": kind,
         "regions": list(regions), "styles": list(styles), "texture": "texture.png",
         "colourways": {key: list(rgb) for key, rgb in colourways.items()}, "geometry": geometry,
         "licence": "Apache-2.0", "source": f"drawn by tools/masks/{source}",

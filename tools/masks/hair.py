@@ -15,8 +15,8 @@ from pen import Built, Field, Masks, Piece, blank, blur, build, closed, fade_bor
 from maskbench.masking.geometry import taut_depth
 
 SOURCE = "hair.py"
-OWN = {"hair": "hair"}  # hair of the head must go with the hair around it
-BEARDS = {"hair": "hair", "black": [52, 47, 45], "brown": [112, 82, 60], "blond": [204, 160, 108], "grey": [176, 174, 172]}  # fmt: skip
+OWN = {"hair": "hair"}  # hair and beards must go with the hair around them; any other colour can be asked for by its code
+VERSIONS = {"beard": 2, "hair": 1}
 OVERSAMPLE = 3
 
 
@@ -379,8 +379,7 @@ TABLE: dict[str, tuple[str, str, str, Callable[[], list[Piece]]]] = {
 def make(asset_id: str) -> Built:
     """One asset of this module."""
     name, kind, regions, draw = TABLE[asset_id]
-    colours = BEARDS if kind == "beard" else OWN
-    return build(asset_id, name, "human-body", kind, regions, colours, draw(), SOURCE, coarse=8)
+    return build(asset_id, name, "human-body", kind, regions, OWN, draw(), SOURCE, coarse=8, version=VERSIONS[kind])
 
 
 MASKS: Masks = {asset_id: (lambda asset_id=asset_id: make(asset_id)) for asset_id in TABLE}

@@ -40,7 +40,7 @@ class Pose:
     wrist: tuple[float, float]
     heading: float
     thumb: int = 1
-    scale: float = 0.92
+    scale: float = 1.0
     spread: float = 2.0
     curl: float = 0.0
     turns: dict[str, float] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def trunk(grid: Field, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     right = np.array([-way[1], way[0]])
     start, stop = wrist + 0.05 * way * s, wrist + 3.0 * way * s
     arm = grid.inside(
-        np.array([start - 0.36 * s * right, start + 0.36 * s * right, stop + 0.58 * s * right, stop - 0.58 * s * right])
+        np.array([start - 0.40 * s * right, start + 0.40 * s * right, stop + 0.66 * s * right, stop - 0.66 * s * right])
     )
     both = melt([back, arm], 0.08 * s)
     rim = 0.34 * s
@@ -245,7 +245,7 @@ def flat_sheet(
 def sleeve_box(pose: Pose, start: float, reach: float) -> tuple[tuple[float, float], tuple[float, float]]:
     """x and y range that holds the sleeve; it begins left of the midline, as a sheet's edge must."""
     ends = np.array([np.asarray(pose.wrist) + direction(pose.arm) * d for d in (start, reach)])
-    low, high = ends.min(0) - 0.80 * pose.scale, ends.max(0) + 0.95 * pose.scale
+    low, high = ends.min(0) - 0.95 * pose.scale, ends.max(0) + 1.05 * pose.scale
     return (min(low[0], -0.02), max(high[0], 0.3)), (ends[0, 1] - 0.55 * pose.scale, high[1])
 
 
@@ -265,10 +265,10 @@ def sleeve(pose: Pose, colour: Sequence[int], style: str, flat: Sequence[float],
     grid = Field((rows, min(512, round(rows * (x[1] - x[0]) / (y[1] - y[0])))), x, y, flat[1])
     along, across = arm_frame(grid, pose, start)
     s, length = pose.scale, reach - start
-    limb = (0.46 + 0.38 * np.clip(along / 2.8, 0, 1) ** 0.8) * s
+    limb = (0.54 + 0.42 * np.clip(along / 2.8, 0, 1) ** 0.8) * s
     end = np.clip((along - (length - 0.95)) / 0.95, 0, 1)
     limb = limb * np.sqrt(np.maximum(1 - end**2.4, 0)) + 0.014 * noise(seed, 12, grid.shape)
-    mouth = along + 0.10 * s * (1 - (across / (0.46 * s)) ** 2)
+    mouth = along + 0.10 * s * (1 - (across / (0.54 * s)) ** 2)
     distance = np.where(along < length - 0.01, np.minimum(limb - np.abs(across), mouth), -1.0)
     around = np.clip(across / np.maximum(limb, 0.05), -1, 1)
     value = 0.56 + 0.32 * np.sqrt(np.maximum(1 - around**2, 0)) + 0.14 * around

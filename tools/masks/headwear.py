@@ -10,7 +10,7 @@ import hoods
 import numpy as np
 from canvas import line, noise, step
 from pen import Built, Masks, Piece, blank, build, over
-from shell import Shell, around, below, cloth, edge_at
+from shell import Profile, Shell, around, below, cloth, edge_at
 
 SOURCE = "headwear.py"
 KNITS = {"black": [62, 62, 66], "grey": [150, 152, 156], "red": [168, 52, 54], "navy": [56, 66, 104], "mustard": [204, 158, 66], "cream": [232, 224, 206]}  # fmt: skip
@@ -28,13 +28,20 @@ def ribs(shell: Shell, pitch: float, seed: int, depth: float = 0.26) -> np.ndarr
     return value - depth * 0.55 + 0.014 * noise(seed + 1, 1.2, shell.shape) + 0.02 * noise(seed + 2, 9, shell.shape)
 
 
+def roomy(profile: Profile, up: float, down: float, wide: float) -> list[list[float]]:
+    """A profile with room for hair: its top ``up`` higher, its rim ``down`` lower, ``wide`` times as wide."""
+    rings = np.asarray(profile, np.float64)
+    share = (rings[:, 0] - rings[0, 0]) / (rings[-1, 0] - rings[0, 0])
+    return np.round(np.column_stack([rings[:, 0] + share * (up + down) - up, rings[:, 1] * wide, rings[:, 2]]), 4).tolist()
+
+
 HEAD = [[-2.16, 0.0, 0.0], [-2.12, 0.44, 0.56], [-1.95, 0.92, 1.14], [-1.60, 1.25, 1.46], [-1.12, 1.40, 1.60], [-0.60, 1.41, 1.62], [-0.08, 1.35, 1.53]]  # fmt: skip
 
 
 def beanie() -> list[Piece]:
     """A knitted cap with a turned-up cuff."""
-    shell = Shell(352, HEAD)
-    edge = edge_at(shell, -0.70, -0.26, -0.14) - shell.y
+    shell = Shell(352, roomy(HEAD, 0.10, 0.10, 1.03))
+    edge = edge_at(shell, -0.64, -0.18, -0.05) - shell.y
     cuff = 0.42 - edge  # positive on the cuff
     body, turned = ribs(shell, 0.085, 1), ribs(shell, 0.105, 5, 0.30)
     on_cuff = step(cuff, 0, 0.03)
@@ -52,8 +59,8 @@ CROWN = [[-2.14, 0.0, 0.0], [-2.11, 0.30, 0.40], [-2.02, 0.62, 0.84], [-1.84, 0.
 
 def cap_crown(front: float = -0.74) -> Piece:
     """Six sewn panels, eyelets and a button."""
-    shell = Shell(330, CROWN)
-    edge = edge_at(shell, front, -0.42, -0.30, 1.4) - shell.y
+    shell = Shell(330, roomy(CROWN, 0.16, 0.12, 1.05))
+    edge = edge_at(shell, front, -0.30, -0.18, 1.4) - shell.y
     seam = (
         np.abs(np.mod(shell.angle + 30, 60) - 30)
         / 60
@@ -128,7 +135,7 @@ def visor(root: float, arch: float, reach: float, jut: float, half: float = 1.24
 
 def cap() -> list[Piece]:
     """A baseball cap."""
-    return [brow_shadow(-0.78, 0.42, 0.72), cap_crown(-0.80), visor(-0.90, 0.27, 0.40, 1.0, 1.16)]
+    return [brow_shadow(-0.71, 0.42, 0.65), cap_crown(-0.73), visor(-0.83, 0.27, 0.40, 1.0, 1.20)]
 
 
 BUCKET = [[-2.06, 0.0, 0.0], [-2.03, 0.60, 0.76], [-1.92, 1.04, 1.28], [-1.62, 1.22, 1.46], [-1.18, 1.34, 1.57], [-0.72, 1.40, 1.63]]  # fmt: skip
@@ -142,9 +149,9 @@ FRONT, UNDER = (
 
 def bucket_brim(angles: tuple[float, float], columns: int, **more: Any) -> Piece:
     """Sloping cloth with rows of stitches."""
-    brim = Shell(150, [[-0.86, 1.39, 1.62], [-0.60, 1.54, 1.83], [-0.26, 1.70, 2.06]], angles, columns)
+    brim = Shell(150, [[-0.78, 1.45, 1.62], [-0.52, 1.60, 1.83], [-0.18, 1.76, 2.06]], angles, columns)
     wave = 0.015 * np.sin(np.deg2rad(brim.angle * 3 + 40)) + 0.01 * np.sin(np.deg2rad(brim.angle * 7))
-    edge = edge_at(brim, -0.30, -0.50, -0.34, 1.1) + wave - brim.y
+    edge = edge_at(brim, -0.28, -0.40, -0.26, 1.1) + wave - brim.y
     value = 0.80 + 0.012 * noise(33, 1.3, brim.shape) + 0.06 * noise(34, (50, 30), brim.shape)
     value += 0.08 * np.sin(np.deg2rad(brim.angle * 4 + 60)) * brim.down / brim.down.max()
     for row in range(1, 7):
@@ -156,7 +163,7 @@ def bucket_brim(angles: tuple[float, float], columns: int, **more: Any) -> Piece
 
 def bucket_hat() -> list[Piece]:
     """A soft crown and a sloping stitched brim."""
-    crown = Shell(200, BUCKET)
+    crown = Shell(200, roomy(BUCKET, 0.20, 0.08, 1.045))
     value = 0.80 + 0.012 * around(noise(31, 1.3, crown.shape)) + 0.045 * around(noise(32, (34, 26), crown.shape))
     seam = np.minimum(
         np.abs(crown.down - 1.02), np.deg2rad(90 - np.abs(np.abs(crown.angle) - 90)) + 9 * (crown.down < 1.02)
@@ -166,7 +173,7 @@ def bucket_hat() -> list[Piece]:
     )
     top = crown.piece(cloth(value, np.ones(crown.shape)))
     brims = [bucket_brim(UNDER, 300, two_sided=True), bucket_brim(FRONT, 512)]
-    return [brow_shadow(-0.62, 0.42, 0.62), bucket_brim((-180.0, 180.0), 640), top, *brims]
+    return [brow_shadow(-0.58, 0.42, 0.58), bucket_brim((-180.0, 180.0), 640), top, *brims]
 
 
 FEDORA = [[-2.19, 0.0, 0.0], [-2.188, 0.42, 0.60], [-2.17, 0.80, 1.06], [-1.96, 1.08, 1.35], [-1.46, 1.28, 1.53], [-1.00, 1.38, 1.60], [-0.70, 1.40, 1.62]]  # fmt: skip
@@ -174,30 +181,30 @@ FEDORA = [[-2.19, 0.0, 0.0], [-2.188, 0.42, 0.60], [-2.17, 0.80, 1.06], [-1.96, 
 
 def fedora() -> list[Piece]:
     """A felt hat: creased crown, ribbon, and a brim that dips in front."""
-    crown = Shell(240, FEDORA)
+    crown = Shell(240, roomy(FEDORA, 0.18, 0.10, 1.045))
     value = 0.80 + 0.025 * around(noise(41, 1.1, crown.shape)) + 0.03 * around(noise(42, (18, 18), crown.shape))
     for side in (-42, 42):
-        lean = crown.angle - side * (1 + 0.35 * (crown.y + 1.5))
-        value += 0.09 * np.exp(-(((lean - 15) / 10) ** 2) - (((crown.y + 1.72) / 0.34) ** 2))
-        value -= 0.13 * np.exp(-((lean / 12) ** 2) - (((crown.y + 1.72) / 0.36) ** 2))
+        lean = crown.angle - side * (1 + 0.35 * (crown.y + 1.62))
+        value += 0.09 * np.exp(-(((lean - 15) / 10) ** 2) - (((crown.y + 1.86) / 0.36) ** 2))
+        value -= 0.13 * np.exp(-((lean / 12) ** 2) - (((crown.y + 1.86) / 0.38) ** 2))
     top = cloth(value, np.ones(crown.shape))
-    ribbon = step(crown.y, -1.12, 0.02)
+    ribbon = step(crown.y, -1.06, 0.02)
     silk = (
         0.30
         + 0.05 * np.sin(crown.down * 300)
         + 0.06 * around(noise(43, (40, 3), crown.shape))
-        + 0.10 * line(crown.y + 0.95, 0.08)
+        + 0.10 * line(crown.y + 0.88, 0.08)
     )
     top = over(top, np.clip(silk, 0.05, 1)[..., None] * np.ones(3), ribbon)
-    top = over(top, (0, 0, 0), 0.45 * np.exp(-np.abs(crown.y + 1.12) / 0.02) * 0.6 + 0.5 * step(crown.y, -0.80, 0.1))
+    top = over(top, (0, 0, 0), 0.45 * np.exp(-np.abs(crown.y + 1.06) / 0.02) * 0.6 + 0.5 * step(crown.y, -0.70, 0.1))
     brims = [felt_brim(UNDER, 300, two_sided=True), felt_brim(FRONT, 512)]
-    return [brow_shadow(-0.72, 0.45, 0.66), felt_brim((-180.0, 180.0), 640), crown.piece(top), *brims]
+    return [brow_shadow(-0.63, 0.45, 0.60), felt_brim((-180.0, 180.0), 640), crown.piece(top), *brims]
 
 
 def felt_brim(angles: tuple[float, float], columns: int, **more: Any) -> Piece:
     """A stiff brim with a bound edge, lowest in front."""
-    brim = Shell(120, [[-0.86, 1.38, 1.60], [-0.76, 1.66, 1.97], [-0.46, 2.06, 2.37]], angles, columns)
-    edge = 1.2 * (edge_at(brim, -0.50, -0.68, -0.62, 0.9) - brim.y)
+    brim = Shell(120, [[-0.76, 1.44, 1.60], [-0.66, 1.72, 1.97], [-0.36, 2.12, 2.37]], angles, columns)
+    edge = 1.2 * (edge_at(brim, -0.41, -0.58, -0.52, 0.9) - brim.y)
     ends = 1 - step(np.abs(brim.angle), 50, 20) if more else 1.0  # of the underside
     value = 0.80 + 0.02 * noise(44, 1.2, brim.shape) + 0.05 * noise(45, (70, 20), brim.shape)
     value += -0.34 * np.exp(-brim.down / 0.07) - 0.10 * line(edge - 0.08, 0.012) + 0.06 * line(edge - 0.04, 0.03)
@@ -221,7 +228,7 @@ HARD = [[-2.14, 0.0, 0.0], [-2.10, 0.46, 0.60], [-1.95, 0.90, 1.14], [-1.64, 1.2
 
 def hard_hat() -> list[Piece]:
     """A safety helmet: a glossy shell with ribs, a short peak and a chin strap."""
-    dome, rim = Shell(260, HARD), Shell(48, [[-0.76, 1.45, 1.75], [-0.70, 1.48, 1.79], [-0.60, 1.485, 1.80]])
+    dome, rim = Shell(260, roomy(HARD, 0.16, 0.12, 1.04)), Shell(48, [[-0.64, 1.508, 1.75], [-0.58, 1.54, 1.79], [-0.48, 1.545, 1.80]])
     value = 0.80 - 0.10 * np.clip(dome.down / dome.down.max(), 0, 1) + 0.008 * around(noise(61, 3, dome.shape))
     for at, wide in ((0, 14), (-32, 7), (32, 7), (180, 14), (-180, 14)):
         offset = (
@@ -233,12 +240,12 @@ def hard_hat() -> list[Piece]:
     for angle, y, wide in ((-38, -1.55, 0.22), (24, -1.70, 0.13)):
         spot = (np.deg2rad(dome.angle - angle) * 1.2 / wide) ** 2 + ((dome.y - y) / (0.55 * wide)) ** 2
         value += 0.20 * np.exp(-spot)
-    value -= 0.10 * step(dome.y, -0.80, 0.2)
+    value -= 0.10 * step(dome.y, -0.68, 0.2)
     shell = cloth(value, np.ones(dome.shape))
     edge = rim.down[-1:] - 0.02 - rim.down
     value = 0.76 - 0.30 * np.exp(-rim.down / 0.04) + 0.16 * line(edge - 0.05, 0.03)
     lower = cloth(value, step(edge, 0.004, 0.012))
-    return [brow_shadow(-0.66, 0.42, 0.6), rim.piece(lower), dome.piece(shell), visor(-0.76, 0.10, 0.20, 0.5, 1.3)]
+    return [brow_shadow(-0.55, 0.42, 0.5), rim.piece(lower), dome.piece(shell), visor(-0.64, 0.10, 0.20, 0.5, 1.34)]
 
 
 SHINY = {"yellow": [246, 206, 52], "white": [244, 244, 242], "orange": [240, 134, 46], "blue": [58, 108, 178]}
@@ -259,10 +266,13 @@ TABLE: dict[str, tuple[str, str, str, dict[str, Any], Callable[[], list[Piece]]]
 }
 
 
+FIRST = {"headband", "headscarf", "hood"}  # still as they were drawn first
+
+
 def make(asset_id: str) -> Built:
     """One asset of this module."""
     name, kind, regions, colours, draw = TABLE[asset_id]
-    return build(asset_id, name, "simple", kind, regions, colours, draw(), SOURCE, coarse=5)
+    return build(asset_id, name, "simple", kind, regions, colours, draw(), SOURCE, coarse=5, version=1 if asset_id in FIRST else 2)
 
 
 MASKS: Masks = {asset_id: (lambda asset_id=asset_id: make(asset_id)) for asset_id in TABLE}

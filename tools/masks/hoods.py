@@ -10,13 +10,13 @@ from shell import Shell, around, below, cloth, edge_at
 
 CLOTHS = {"black": [54, 54, 58], "white": [240, 240, 238], "dusty-rose": [206, 160, 158], "teal": [74, 124, 128], "blue": [92, 116, 164], "sand": [214, 196, 166]}  # fmt: skip
 
-TURBAN = [[-2.22, 0.0, 0.0], [-2.20, 0.50, 0.62], [-2.05, 0.98, 1.20], [-1.66, 1.36, 1.60], [-1.22, 1.52, 1.76], [-0.84, 1.48, 1.72], [-0.46, 1.34, 1.58]]  # fmt: skip
+TURBAN = [[-2.34, 0.0, 0.0], [-2.31, 0.50, 0.62], [-2.14, 1.00, 1.20], [-1.70, 1.40, 1.60], [-1.20, 1.55, 1.76], [-0.78, 1.51, 1.72], [-0.36, 1.38, 1.58]]  # fmt: skip
 
 
 def wraps(angle: np.ndarray, y: np.ndarray, turns: int, lean: float) -> tuple[np.ndarray, np.ndarray]:
     """For overlapping bands of cloth that cross over the brow: which band a texel shows, and where across it (0..1)."""
     rise = lean * np.abs(np.sin(np.deg2rad(np.clip(angle, -150, 150)) * 0.6))
-    phase = (y + 0.62 + rise) / -0.29
+    phase = (y + 0.52 + rise) / -0.29
     band = np.floor(phase)
     return np.clip(band, 0, turns), np.mod(phase, 1)
 
@@ -24,14 +24,14 @@ def wraps(angle: np.ndarray, y: np.ndarray, turns: int, lean: float) -> tuple[np
 def turban() -> list[Piece]:
     """Cloth wound round the head in overlapping folds."""
     shell = Shell(352, TURBAN)
-    edge = edge_at(shell, -0.78, -0.26, -0.20, 0.9) - shell.y
+    edge = edge_at(shell, -0.68, -0.16, -0.10, 0.9) - shell.y
     wave = 0.016 * around(noise(72, (60, 20), shell.shape))
     left, at = wraps(shell.angle - 10, shell.y + wave, 8, -0.62)
     value = 0.70 + 0.30 * np.sin(np.pi * np.clip(1 - at, 0, 1)) ** 0.8 * (0.5 + 0.5 * at) - 0.10
     value -= 0.34 * np.exp(-(1 - at) / 0.10)
     creases = around(slanted(73, -6, 60, 2.2, shell.shape)) * 0.5 + around(slanted(74, 8, 40, 3.5, shell.shape)) * 0.5
     value += 0.055 * creases + 0.012 * around(noise(75, 1.3, shell.shape)) - 0.20 * np.exp(-np.maximum(edge, 0) / 0.06)
-    value *= 1 - 0.25 * step(-shell.y, 2.0, 0.3)
+    value *= 1 - 0.25 * step(-shell.y, 2.1, 0.3)
     return [shell.piece(cloth(value, step(edge + wave * 0.4, 0.01, 0.03), below(shell, edge, 0.5, 0.16)))]
 
 

@@ -118,7 +118,7 @@ TABLE: dict[str, tuple[str, str, str, Mapping[str, Any], Callable[[], list[Piece
     "surgical-hand": ("Hand at a surgical mask", "mask-hand", "lower", body.SKIN, surgical_hand),
     "scarf-beanie": ("Scarf and beanie", "scarf-hat", "lower top", WOOLS, scarf_beanie),
     "scarf-hat-sunglasses": ("Scarf, hat and sunglasses", "scarf-hat", "lower eye top", WOOLS, scarf_hat_sunglasses),
-    "beard-sunglasses": ("Beard and sunglasses", "beard-glasses", "lower eye", hair.BEARDS, beard_sunglasses),
+    "beard-sunglasses": ("Beard and sunglasses", "beard-glasses", "lower eye", hair.OWN, beard_sunglasses),
     "gaiter-goggles": ("Gaiter, goggles and beanie", "gaiter-goggles", "lower eye upper top", wraps.JERSEYS, gaiter_goggles),  # fmt: skip
     "cap-surgical": ("Cap and surgical mask", "mask-hat", "lower top", headwear.COTTONS, cap_surgical),
     "hood-cloth": ("Hood and cotton mask", "mask-hood", "lower top", headwear.COTTONS, hood_cloth),
@@ -127,11 +127,14 @@ TABLE: dict[str, tuple[str, str, str, Mapping[str, Any], Callable[[], list[Piece
 }  # fmt: skip
 
 
+SECOND = {"surgical-hand", "scarf-beanie", "scarf-hat-sunglasses", "beard-sunglasses", "gaiter-goggles", "cap-surgical", "cap-sunglasses"}  # fmt: skip
+
+
 def make(asset_id: str) -> Built:
     """One asset of this module."""
     name, kind, regions, colours, draw = TABLE[asset_id]
     colours = {key: value if isinstance(value, str) else list(value) for key, value in colours.items()}
-    return build(asset_id, name, "hybrid", kind, regions, colours, draw(), SOURCE, coarse=6)
+    return build(asset_id, name, "hybrid", kind, regions, colours, draw(), SOURCE, coarse=6, version=2 if asset_id in SECOND else 1)
 
 
 MASKS: Masks = {asset_id: (lambda asset_id=asset_id: make(asset_id)) for asset_id in TABLE}

@@ -79,7 +79,8 @@ def printed() -> np.ndarray:
 
 MASKS: Masks = {
     "surgical-tie": lambda: described(
-        "surgical-tie", "Surgical mask with ties", "surgical", MEDICAL, shapes.surgical("ties"), tied(), "medical.py"
+        "surgical-tie", "Surgical mask with ties", "surgical", MEDICAL, shapes.surgical("ties"), tied(), "medical.py",
+        version=2,
     ),
     "surgical-duckbill": lambda: described(
         "surgical-duckbill", "Duckbill mask", "surgical", MEDICAL, shapes.duckbill(), duckbill(), "medical.py"

@@ -206,12 +206,12 @@ def levels(texture: np.ndarray, coarse: int = STEP) -> np.ndarray:
 
 def build(
     asset_id: str, name: str, category: str, kind: str, regions: str, colourways: Mapping[str, Any],
-    pieces: Sequence[Piece], source: str, coarse: int = STEP,
+    pieces: Sequence[Piece], source: str, coarse: int = STEP, version: int = 1,
 ) -> Built:  # fmt: skip
     """The content of an asset's folder: asset.json as a dict, and the texture. ``regions`` is separated by blanks."""
     texture, geometry = atlas(pieces, coarse)
     description = {
-        "format_version": 2, "id": asset_id, "version": 1, "name": name, "category": category, "kind": kind,
+        "format_version": 2, "id": asset_id, "version": version, "name": name, "category": category, "kind": kind,
         "regions": regions.split(), "texture": "texture.png", "colourways": dict(colourways), "geometry": geometry,
         "licence": LICENCE, "source": f"drawn by tools/masks/{source}",
     }  # fmt: skip

@@ -251,5 +251,6 @@ MASKS: Masks = {
         half_mask(),
         "respirators.py",
         styles=("correct",),
+        version=2,
     ),
 }

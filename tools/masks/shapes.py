@@ -74,11 +74,11 @@ def surgical(straps: str = "loops") -> dict[str, Any]:
 
 
 def ties(upper: Sequence[float], lower: Sequence[float]) -> list[dict[str, Any]]:
-    """Four tapes of a theatre mask: the upper ones rise over the ear to the crown, the lower ones go to the nape."""
+    """Four tapes of a theatre mask: the upper ones rise over the ear, the lower ones pass below it."""
     (ux, uy, uz), (lx, ly, lz) = upper, lower
     return [
         _ribbon([[ux - 0.06, uy, uz], [1.09, uy - 0.46, 0.84], [1.13, -0.62, 1.40]], 0.12, True, STRAP_UV),
-        _ribbon([[lx - 0.06, ly, lz], [0.88, ly + 0.10, 0.88], [0.84, ly + 0.22, 1.45]], 0.12, True, STRAP_UV),
+        _ribbon([[lx - 0.06, ly - 0.04, lz], [1.03, ly - 0.10, 0.82], [1.06, ly, 1.42]], 0.12, True, STRAP_UV),
     ]
 
 
@@ -145,7 +145,7 @@ def rubber() -> dict[str, Any]:
         gap=0.05, uv=SHORT_UV, cup=0.20, ridge=0.06, shelf=0.04, tuck=0.20,
     )  # fmt: skip
     filters = sheet(
-        [[0, 0.86], [1.02, 0.86]], [[0, 1.60], [1.02, 1.60]], 0.0, WIDE_INSET_UV, tinted=False, flat=[-0.44, 0.55]
+        [[0, 0.86], [1.02, 0.86]], [[0, 1.60], [1.02, 1.60]], 0.0, WIDE_INSET_UV, tinted=False, flat=[-0.47, 0.68]
     )
     return geometry(panel, filters, ribbons=bands([0.84, 0.92, 0.26], [0.84, 1.12, 0.34], 0.15, uv=STRAP_UV))
 

@@ -19,15 +19,16 @@ BANDS: Colours = {"white": [240, 241, 242], "blue": [96, 146, 200], "black": [66
 def shield_geometry() -> dict[str, Any]:
     """The band is a lathe round the head; the visor, a wider one, stands off the face down to the chin."""
     band = {
-        "angles": [-150, 150],
+        "angles": [-180, 180],
         "tinted": True,
         "uv": BAND_UV,
         "profile": [[-0.86, 1.24, 1.56], [-0.44, 1.28, 1.62]],
         "axis": 1.25,
     }
-    visor = {"angles": [-84, 84], "tinted": False, "uv": VISOR_UV, "profile": [
-        [-0.90, 1.27, 1.70], [-0.40, 1.32, 1.86], [0.60, 1.32, 2.00], [1.50, 1.28, 2.02], [2.12, 1.22, 2.00],
-    ], "axis": 1.20}  # fmt: skip
+    # As round as a bent sheet is, so that it ends in a steep edge beyond the nose of a turned face, too.
+    visor = {"angles": [-104, 104], "tinted": False, "uv": VISOR_UV, "profile": [
+        [-0.90, 1.28, 1.24], [-0.40, 1.33, 1.36], [0.60, 1.34, 1.44], [1.50, 1.31, 1.46], [2.12, 1.26, 1.44],
+    ], "axis": 0.66}  # fmt: skip
     return shapes.geometry(band, visor)
 
 
@@ -55,13 +56,14 @@ def visor() -> np.ndarray:
     inside = step(d, 0, 3)
     sway = 10 * noise(711, (1, 90), (VISOR[0], 1)) + 0 * x
     gloss = (
-        0.22 * line(x + 150 + 0.10 * y + sway, 13)
+        0.22 * line(x + 148 + 0.10 * y + sway, 13)
         + 0.10 * line(x + 112 + 0.10 * y + sway, 7)
-        + 0.16 * line(x - 168 + 0.06 * y - sway, 16)
+        + 0.16 * line(x - 152 + 0.06 * y - sway, 16)
     )
     gloss += 0.07 * line(x - 60 - 0.35 * (y - 200), 30) * line(y - 150, 90)
     gloss *= 0.35 + 0.65 * step(y, 60, 60) * step(360 - y, 0, 110)
-    veil = 0.035 + 0.05 * step(np.abs(x), 150, 150) + 0.04 * step(y, 330, 90)
+    turn = np.abs(x) / 256 * 104  # degrees; plastic that is seen at a slant is less clear
+    veil = 0.03 + 0.13 * step(turn, 52, 44) + 0.05 * step(turn, 84, 24) + 0.04 * step(y, 330, 90)
     rim = 0.55 * line(d - 2.0, 2.0) + 0.16 * line(d - 8, 4.0)
     shade_ = 0.16 * line(d - 5.5, 2.0)
     light = np.clip(veil + gloss + rim, 0, 0.75)
@@ -74,5 +76,6 @@ MASKS: Masks = {
     "face-shield": lambda: described(
         "face-shield", "Face shield with a padded band", "face-shield", BANDS, shield_geometry(),
         atlas([(0, 0, band()), (VISOR_ROW, 0, visor())]), "shields.py", regions=("upper",), styles=("correct",),
+        version=2,
     ),
 }  # fmt: skip
