@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from maskbench.errors import MaskbenchError, NameRefusedError
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.(tmp|old)")
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         MaskbenchError: the folder cannot be written to.
     """
     path = Path(path)
-    temporary = _temporary(os.path.dirname(path))
+    temporary = temporary_in(os.path.dirname(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
@@ -43,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; raises as ``atomic_write`` does, in a third of its time."""
     target = os.fspath(path)
-    temporary = _temporary(os.path.dirname(target))
+    temporary = temporary_in(os.path.dirname(target))
     try:
         _write_new(temporary, data)
         os.replace(temporary, target)
@@ -55,13 +55,14 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         raise
 
 
-def _temporary(folder: str) -> str:
+def temporary_in(folder: Path | str, kind: str = "tmp") -> str:
+    """A new name for what is under way in a folder: "tmp" for what is not yet whole, "old" for what is replaced."""
     # The random part keeps two processes apart; the length of the name stays independent of the target's.
-    return os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    return os.path.join(folder, f".{secrets.token_hex(8)}.{kind}")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file name is one that an interrupted atomic write leaves behind."""
+    """Whether the name of a file or folder is one that an interrupted atomic write leaves behind."""
     return _TEMPORARY.fullmatch(name) is not None
 
 

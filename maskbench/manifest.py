@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -23,13 +24,8 @@ COLUMNS = tuple(field.name for field in fields(ManifestRow))
 STATUSES = ("masked", "failed", "skipped")
 FRACTIONS = ("covered_fraction", "crop_fraction")  # four decimals; empty where there is no mask
 LONGEST_FIELD = 2**22  # a placement of thousands of faces; the csv module's own limit is a hundred
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that are not the escape of a byte
 _values = attrgetter(*COLUMNS)
-
-
-def to_csv(rows: Iterable[ManifestRow]) -> bytes:
-    """The manifest's bytes: UTF-8, ``\\n`` line ends, rows sorted by source. File names that are not UTF-8 keep
-    their bytes."""
-    return b"".join(_csv_lines(sorted(rows, key=lambda row: row.source)))
 
 
 def _csv_lines(rows: Iterable[ManifestRow]) -> Iterator[bytes]:
@@ -44,11 +40,17 @@ def _csv_lines(rows: Iterable[ManifestRow]) -> Iterator[bytes]:
         values = dict(zip(COLUMNS, _values(row), strict=True))
         values |= {name: "" if math.isnan(values[name]) else f"{values[name]:.4f}" for name in FRACTIONS}
         (quoted if "\r" in row.source or "\r" in row.reason else plain).writerow(values.values())
-        yield written.pop().encode("utf-8", "surrogateescape")
+        yield text_bytes(written.pop())
+
+
+def text_bytes(text: str) -> bytes:
+    """UTF-8. File names that are not UTF-8 keep their bytes; other lone surrogates, which a message of a library may
+    hold, are spelled out, for there is nothing that they stand for."""
+    return _NO_BYTES.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8", "surrogateescape")
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> str:
-    """Write a manifest atomically; return the SHA-256 of its bytes."""
+    """Write a manifest atomically: UTF-8, ``\\n`` line ends, rows sorted by source; return the SHA-256 of its bytes."""
     return write_sorted(path, sorted(rows, key=lambda row: row.source))
 
 

@@ -19,7 +19,6 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NoReturn, TypeVar
 
 from maskbench.dispatch import WorkerLostError, dispatch
-from maskbench.errors import MaskbenchError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -49,12 +48,18 @@ def map_items(
 
     Raises:
         MaskbenchError: worker processes cannot start.
+        WorkerFaultError: an exception of a worker cannot be sent. One that can is raised itself; both have the
+            worker's traceback as a note.
     """
     if workers <= 1:
         function = setup(*arguments)
         yield from ((item, function(item)) for item in items)
         return
     yield from dispatch(Processes(setup, arguments), items, workers)
+
+
+class WorkerFaultError(RuntimeError):
+    """What a worker raised and could not send: the message names it, a note has its traceback."""
 
 
 class Processes:
@@ -247,10 +252,10 @@ def _serve(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> NoRetu
         while (items := pipe.recv()) is not None:
             try:
                 function = function or make()
-                answer: Any = [function(item) for item in items]
+                answer = pickle.dumps([function(item) for item in items])
             except Exception as error:  # the parent raises it
-                answer = error
-            _send(pipe, answer)
+                answer = _packed(error)
+            pipe.send_bytes(answer)
     except (EOFError, OSError):  # the parent is dead
         pass
     except BaseException:
@@ -259,12 +264,21 @@ def _serve(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> NoRetu
     _leave()
 
 
-def _send(pipe: Connection, answer: Any) -> None:
+def _packed(error: Exception) -> bytes:
+    """An exception for the parent, with its traceback, which cannot be sent, as a note. One that cannot be sent, or
+    not be made again from what was sent, is told by another."""
+    said = "".join(traceback.format_exception_only(error))
+    origin = f"In a worker process:\n{''.join(traceback.format_exception(error))}"
     try:
-        data = pickle.dumps(answer)
-    except Exception as error:  # an exception that holds what cannot be sent
-        data = pickle.dumps(MaskbenchError(f"an answer of a worker cannot be sent: {answer!r} ({error})"))
-    pipe.send_bytes(data)
+        error.add_note(origin)
+        data = pickle.dumps(error)
+        if type(pickle.loads(data)) is type(error):
+            return data
+    except Exception:  # whatever its own methods make of it
+        pass
+    stand_in = WorkerFaultError(" ".join(said.split()))
+    stand_in.add_note(origin)
+    return pickle.dumps(stand_in)
 
 
 def _leave(code: int = 0) -> NoReturn:

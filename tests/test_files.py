@@ -14,6 +14,7 @@ from maskbench.files import (
     inside,
     is_temporary,
     read_json,
+    temporary_in,
     write_bytes,
     write_json,
     write_text,
@@ -89,6 +90,9 @@ def test_temporary_names_are_known_again(tmp_path: Path):
         (name,) = os.listdir(tmp_path)
         assert is_temporary(name)
     assert not is_temporary("a.bin") and not is_temporary(".hidden.tmp")
+    for kind in ("tmp", "old"):
+        first, second = temporary_in(tmp_path, kind), temporary_in(tmp_path, kind)
+        assert first != second and is_temporary(os.path.basename(first)) and first.endswith(f".{kind}")
 
 
 def test_json_errors_name_file_and_line(tmp_path: Path):

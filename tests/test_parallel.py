@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
 
 from maskbench.dispatch import CHUNK
 from maskbench.errors import MaskbenchError
-from maskbench.parallel import default_workers, forkable, map_items
+from maskbench.parallel import WorkerFaultError, default_workers, forkable, map_items
 
 
 def setup_double(offset: int):
@@ -145,20 +147,43 @@ def test_no_process_is_left(tmp_path: Path):
 
 
 def setup_unsendable():
-    """Returns and raises what cannot be pickled."""
+    """Returns and raises what cannot be pickled, or not be made again from what was."""
 
     def work(value: int):
         if value == 7:
-            raise ValueError(lambda: None)
+            raise ValueError("seven", lambda: None)
+        if value == 8:
+            raise PickyError("eight", 8)
+        if value == 9:
+            raise MaskbenchError("nine")
         return (lambda: None) if value == 5 else value
 
     return work
 
 
-@pytest.mark.parametrize("value", [5, 7])
-def test_what_cannot_be_sent_back_is_an_error_and_no_crash(value: int):
-    with pytest.raises(MaskbenchError, match="cannot be sent"):
+class PickyError(Exception):
+    """Pickled without complaint, and then cannot be unpickled."""
+
+    def __init__(self, word: str, number: int) -> None:
+        super().__init__(f"{word}\n({number})")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        (5, Exception, "[Cc]an't .*pickle"),
+        (7, WorkerFaultError, r"ValueError: \('seven', <function"),
+        (8, WorkerFaultError, r"test_parallel.PickyError: eight \(8\)$"),
+        (9, MaskbenchError, "^nine$"),
+    ],
+)
+def test_what_a_worker_raises_arrives_with_its_traceback(value: int, kind: type[Exception], message: str):
+    with pytest.raises(kind) as caught:
         list(map_items(setup_unsendable, (), [1, value, 2], 2))
+    assert re.search(message, str(caught.value))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "In a worker process:" in told and told.count("parallel.py") >= 2
+    assert value == 5 or "in work\n" in told.split("In a worker process:")[1]
 
 
 def setup_large():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,15 +16,15 @@ from maskbench.datasets.ar import refuse_ar
 from maskbench.datasets.folder import walk
 from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
-from maskbench.files import read_json, write_json, write_text
+from maskbench.files import is_temporary, read_json, write_json, write_text
 from maskbench.masking.engine import Summary, locked, synthesize
 from maskbench.masking.synthesis import PIXEL_LIBRARIES, SynthesisConfig
 from maskbench.tables import csv_text
+from maskbench.types import ManifestRow
 
 RECORD = "dataset.json"
 FORMAT_VERSION = 1
 UNFINISHED, COMPLETE = "unfinished", "complete"
-_LEFT_BY_A_KILL = re.compile(r"\.[0-9a-f]{16}\.(tmp|old)")
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _versions() -> dict[str, str]:
 
 def _claim(out: Path, record: dict[str, Any]) -> None:
     path = out / RECORD
-    if all(_LEFT_BY_A_KILL.fullmatch(name) for name in os.listdir(out)):  # empty, but for a build killed at once
+    if all(is_temporary(name) for name in os.listdir(out)):  # empty, but for a build killed at once
         _sweep(out)
         write_json(path, record | {"state": UNFINISHED})
         return
@@ -130,9 +129,9 @@ def _refuse_other(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> 
 def _sweep(out: Path) -> None:
     """Remove what a killed build left half written."""
     for folder, below, names in os.walk(out):
-        for name in filter(_LEFT_BY_A_KILL.fullmatch, names):
+        for name in filter(is_temporary, names):
             Path(folder, name).unlink(missing_ok=True)
-        for name in filter(_LEFT_BY_A_KILL.fullmatch, list(below)):
+        for name in filter(is_temporary, list(below)):
             shutil.rmtree(Path(folder, name))
             below.remove(name)
 
@@ -203,6 +202,6 @@ def fault_of(source: Path, *runs: Summary) -> str:
     return f"{source}: no picture could be masked; {empty.manifest} says why" if empty else ""
 
 
-def masked_rows(summary: Summary) -> dict[str, Any]:
-    """The manifest's rows by source."""
-    return {row.source: row for row in manifest.read_manifest(summary.manifest)}
+def manifest_rows(summary: Summary) -> Iterator[ManifestRow]:
+    """The manifest's rows, one at a time."""
+    return manifest.iterate(summary.manifest)

@@ -34,8 +34,8 @@ from maskbench.datasets.build import (
     complete,
     describe,
     fault_of,
+    manifest_rows,
     mask_all,
-    masked_rows,
     masking_of,
 )
 from maskbench.datasets.folder import InputFile, walk
@@ -146,9 +146,9 @@ def _identification(roles: _Roles, runs: Mapping[str, Summary]) -> tuple[list[Re
     return (
         [Reference(roles.samples[path], how) for path, how in roles.references.values()],
         [
-            Probe(name, sample_of(path, roles.probes[path], row.output_sha256), row.reason)
+            Probe(name, sample_of(row.source, roles.probes[row.source], row.output_sha256), row.reason)
             for name in SETS
-            for path, row in masked_rows(runs[name]).items()
+            for row in manifest_rows(runs[name])
         ],
     )
 

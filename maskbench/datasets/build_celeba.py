@@ -14,21 +14,20 @@ from maskbench.datasets.build import (
     complete,
     describe,
     fault_of,
+    manifest_rows,
     mask_all,
     masking_of,
     write_table,
 )
 from maskbench.datasets.celeba import CELEBA256, CelebaSource
-from maskbench.datasets.celeba_align import Job, align_all
+from maskbench.datasets.celeba_align import FORMATS, Job, align_all
 from maskbench.datasets.celeba_table import NAME as ALIGNED_TABLE
 from maskbench.datasets.celeba_table import AlignedRow
 from maskbench.errors import MaskbenchError
-from maskbench.manifest import read_manifest
 from maskbench.masking.engine import Summary
 from maskbench.registry import nearest
 
 RECIPE = "deocclusion"
-FORMATS = ("jpg", "png", "webp")
 FACES, MASKED = "faces", "masked"
 
 Listed = tuple[str, str, str]  # path, identity, subset
@@ -95,7 +94,7 @@ def _align(found: CelebaSource, out: Path, options: Options, suffix: str) -> lis
 
 def _usable(rows: Sequence[AlignedRow], run: Summary) -> dict[str, AlignedRow]:
     """The crops that have a masked copy, by their path."""
-    masked = {row.source for row in read_manifest(run.manifest) if row.status == "masked"}
+    masked = {row.source for row in manifest_rows(run) if row.status == "masked"}
     return {row.output: row for row in rows if row.output in masked}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from maskbench.align import Template, estimate_similarity, five_points, warp
 from maskbench.datasets.celeba import CELEBA256
 from maskbench.datasets.celeba_table import JOURNAL, NAME, AlignedRow, append, earlier_rows, write_aligned
+from maskbench.datasets.folder import walk
 from maskbench.digest import bytes_sha256, file_sha256
 from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import inside, write_bytes
@@ -24,6 +26,8 @@ from maskbench.progress import track
 
 WIDEST = 3.0  # sides of a picture that the crop may span: more than that is no face in a picture but a wrong list
 FROM_LIST = "list"
+FORMATS = ("jpg", "png", "webp")  # of crops
+CROP = re.compile(rf"[0-9]+/.+\.({'|'.join(FORMATS)})", re.DOTALL)  # the paths that ``build_celeba`` gives them
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def align_all(
         row = answer or AlignedRow(job.source, identity=job.identity, reason="the worker process crashed on this file")
         rows[row.source] = row
         append(out / JOURNAL, row)
-    _remove_orphans(crops, done, rows)
+    _remove_orphans(crops, {row.output for row in rows.values()})
     result = [rows[path] for path in sorted(rows)]
     write_aligned(out / NAME, result)
     (out / JOURNAL).unlink(missing_ok=True)
@@ -179,9 +183,9 @@ def _still_true(pictures: Path, crops: Path, row: AlignedRow, job: Job) -> bool:
         return False
 
 
-def _remove_orphans(crops: Path, before: dict[str, AlignedRow], now: dict[str, AlignedRow]) -> None:
-    """Delete crops of an earlier run whose picture is gone or no longer gives one."""
-    kept = {row.output for row in now.values()}
-    for row in before.values():
-        if row.output and row.output not in kept:
-            inside(crops, row.output).unlink(missing_ok=True)
+def _remove_orphans(crops: Path, kept: Container[str]) -> None:
+    """Delete crops of an earlier run whose picture is gone or no longer gives one, also those that have no row yet
+    since the run was killed between the two: what lies there is masked. Files of other names are left alone."""
+    for file in walk(crops) if crops.is_dir() else ():
+        if CROP.fullmatch(file.path) and file.path not in kept:
+            inside(crops, file.path).unlink(missing_ok=True)

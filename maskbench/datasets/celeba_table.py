@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maskbench.errors import ManifestError, MaskbenchError
 from maskbench.files import write_bytes
+from maskbench.manifest import text_bytes
 
 NAME = "aligned.csv"
 JOURNAL = "aligned.journal.jsonl"
@@ -53,7 +54,7 @@ def write_aligned(path: Path, rows: Sequence[AlignedRow]) -> None:
     plain.writerow(COLUMNS)
     for row in rows:
         (quoted if "\r" in row.source + row.reason else plain).writerow(asdict(row).values())
-    write_bytes(path, stream.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(path, text_bytes(stream.getvalue()))
 
 
 def read_aligned(path: Path) -> list[AlignedRow]:

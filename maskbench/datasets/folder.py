@@ -21,6 +21,7 @@ class InputFile:
         is_image: the extension is that of an image format, in any case of letters. Whether the content is one
             is known only after decoding.
         note: why the entry is no input though its name may be an image's: a link to a folder, or no regular file.
+            A member with a place has one too where it is carried over but no face.
         status: of the row of an entry that is no input: "failed" where pictures may be lost with it, else "skipped".
         offset, size: where the content of a member lies in its shard, in bytes; -1 for files of their own.
     """
@@ -41,7 +42,8 @@ def is_image_name(name: str) -> bool:
 def walk(root: Path) -> list[InputFile]:
     """List everything under ``root`` that is no folder, sorted by relative path, the ones that are no images included.
 
-    Files and folders whose names start with a dot are left out. Links to files count as files, those that lead nowhere
+    Files and folders whose names start with a dot are left out: systems and programs put them there, and the same
+    pictures must have the same manifest elsewhere. Links to files count as files, those that lead nowhere
     or in a circle too; links to folders are listed but not followed, so that loops end. A folder below ``root`` that
     cannot be read is listed, with the reason.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskbench.datasets import shards as tar
@@ -25,6 +25,10 @@ class FolderInputs:
     def folders(self) -> list[str]:
         """The folders that are read."""
         return [self.root]
+
+    def absolute(self) -> FolderInputs:
+        """The same for a process with another working directory."""
+        return FolderInputs(os.path.abspath(self.root))
 
     def files(self) -> list[InputFile]:
         """The inputs, sorted by path. Raises MaskbenchError as ``folder.walk`` does."""
@@ -55,6 +59,10 @@ class ShardInputs:
     def folders(self) -> list[str]:
         """The folders that are read."""
         return sorted({os.path.dirname(path) or "." for path in self.shards.values()})
+
+    def absolute(self) -> ShardInputs:
+        """The same for a process with another working directory."""
+        return replace(self, shards={name: os.path.abspath(path) for name, path in self.shards.items()})
 
     def files(self) -> list[InputFile]:
         """The inputs, sorted by path: the shards' headers are read, not their contents."""

@@ -1,8 +1,9 @@
 """WebDataset shards: tar files whose members are samples, read member by member without unpacking.
 
-A sample is the members that share a name up to the first dot of its last part ("0001.jpg", "0001.json"); see the
-format's own description (Aizman et al., "High Performance I/O For Large Scale Deep Learning", 2019). Shards are plain
-tar, not compressed, so that a member is found by its place.
+A sample is the members that share a name up to the first dot of its last part, its key ("0001.jpg", "0001.json"); the
+rest is the member's extension, which says what it is: "jpg" is a picture, "seg.png" a map of labels; see the format's
+own description (Aizman et al., "High Performance I/O For Large Scale Deep Learning", 2019). Shards are plain tar, not
+compressed, so that a member is found by its place.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ import os
 import posixpath
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-from maskbench.datasets.folder import InputFile, is_image_name
+from maskbench.datasets.folder import IMAGE_SUFFIXES, InputFile, is_image_name
 from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import is_inside
 from maskbench.images import MAX_FILE_BYTES
 
 SUFFIX = ".tar"
 BLOCK = 512
-MOST_SHARDS = 1_000_000
+MOST_SHARDS = 100_000
+LONGEST_SHOWN = 200  # characters of a pattern in a message
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -41,17 +45,21 @@ def expand(pattern: str) -> list[str]:
     Raises:
         MaskbenchError: a brace holds neither, or there are more than ``MOST_SHARDS``.
     """
-    found = _BRACES.search(pattern)
-    if found is None:
-        return [pattern]
-    before, after = pattern[: found.start()], expand(pattern[found.end() :])
-    choices = _choices(found[1], pattern)
-    if len(choices) * len(after) > MOST_SHARDS:
-        raise MaskbenchError(f"{pattern}: more than {MOST_SHARDS:,} shards; give a smaller range")
-    return [f"{before}{choice}{rest}" for choice in choices for rest in after]
+    plain_and_braces = _BRACES.split(pattern)  # in turn
+    parts = [
+        _choices(part, pattern) if number % 2 else [part] for number, part in enumerate(plain_and_braces)
+    ]
+    if prod(map(len, parts)) > MOST_SHARDS:
+        raise MaskbenchError(f"{_short(pattern)}: more than {MOST_SHARDS:,} shards; give a smaller range")
+    return ["".join(chosen) for chosen in product(*parts)]
 
 
-def _choices(inner: str, pattern: str) -> list[str]:
+def _short(pattern: str) -> str:
+    return pattern if len(pattern) <= LONGEST_SHOWN else f"{pattern[:LONGEST_SHOWN]}..."
+
+
+def _choices(inner: str, pattern: str) -> Sequence[str]:
+    pattern = _short(pattern)
     if bounds := re.fullmatch(r"(\d{1,12})\.\.(\d{1,12})", inner):
         first, last = int(bounds[1]), int(bounds[2])
         if not 0 <= last - first < MOST_SHARDS:
@@ -100,7 +108,8 @@ def find(source: str) -> dict[str, str] | None:
 def members(path: str) -> Iterator[Member]:
     """The members of a shard in its order. What cannot be read is a member too, with a note that says why.
 
-    Folders and names with a part that starts with a dot are left out, as ``folder.walk`` leaves them out.
+    Folders are left out, but nothing else: also names that start with a dot, which are no inputs here either, have
+    their row, for it is in the shard's bytes and not by the system at hand that they are there.
     """
     shard, size = os.path.basename(path), os.path.getsize(path)
     names, folders, number, end = set(), set(), 0, 0
@@ -111,10 +120,8 @@ def members(path: str) -> Iterator[Member]:
                 if tar.offset <= end:
                     raise tarfile.ReadError("its headers lead in a circle")
                 number, end = number + 1, tar.offset
-                name = posixpath.normpath(info.name) if info.name else ""
-                if info.isdir() or any(part.startswith(".") and part != ".." for part in name.split("/")):
-                    continue
-                yield Member(info.name, _input(shard, name, number, info, size, names, folders))
+                if not info.isdir():
+                    yield Member(info.name, _input(shard, number, info, size, names, folders))
         note = _ending(path, end, size)
     except Exception as error:  # whatever a damaged header makes the reader do
         what = f"damaged after its first {number} entries" if number else "not a tar file that can be read"
@@ -124,25 +131,30 @@ def members(path: str) -> Iterator[Member]:
 
 
 def _input(
-    shard: str, name: str, number: int, info: tarfile.TarInfo, size: int, names: set[str], folders: set[str]
+    shard: str, number: int, info: tarfile.TarInfo, size: int, names: set[str], folders: set[str]
 ) -> InputFile:
     """A member as an input: what it is worth, and under which path it has its row."""
-    refused = ""
+    name, refused = posixpath.normpath(info.name or "."), ""
     parents = {name[:at] for at, letter in enumerate(name) if letter == "/"}
-    if not is_inside(name):
+    if name == "." or not is_inside(info.name):  # the name as it is: a/../b would lead elsewhere where a is a link
         refused = f"unsafe name {info.name!r}"
     elif name in names or name in folders or not names.isdisjoint(parents):
         refused = f"another member has the name {name!r} or is a folder of it"
     if refused:
-        return _refused(shard, f"member {number}", refused, is_image_name(name), names)
+        return _refused(shard, f"member {number}", refused, is_face_name(name), names)
     names.add(name)
     folders |= parents
     path = f"{shard}/{name}"
+    if any(part.startswith(".") for part in name.split("/")):
+        return InputFile(path, False, "a hidden file: its name starts with a dot")
     if not info.isreg() or info.issparse():
         return InputFile(path, False, "not a regular file")
     if info.size < 0 or info.offset_data + info.size > size:
         return InputFile(path, False, "the shard ends within this member; fetch it again", "failed")
-    return InputFile(path, is_image_name(name), offset=info.offset_data, size=info.size)
+    is_face = is_face_name(name)
+    other = is_image_name(name) and not is_face
+    note = f"another part of its sample than the picture: its extension is {_extension(name)!r}" if other else ""
+    return InputFile(path, is_face, note, offset=info.offset_data, size=info.size)
 
 
 def _refused(shard: str, label: str, note: str, is_image: bool, names: set[str]) -> InputFile:
@@ -162,6 +174,17 @@ def _ending(path: str, end: int, size: int) -> str:
     if len(block) == BLOCK:
         return f"damaged at byte {end}; what follows cannot be read, fetch the shard again"
     return "ends without the mark of its end; it may be cut short, fetch it again"
+
+
+def is_face_name(name: str) -> bool:
+    """Whether a member is its sample's picture: its whole extension is an image's, as in 0001.jpg; 0001.seg.png is
+    an image of something else (labels, depths) and no face."""
+    return f".{_extension(name).lower()}" in IMAGE_SUFFIXES
+
+
+def _extension(name: str) -> str:
+    """What follows the first dot of a name's last part; "" where there is none."""
+    return name.rpartition("/")[2].partition(".")[2]
 
 
 def sample_key(name: str) -> str:

@@ -15,14 +15,16 @@ import numpy as np
 from maskbench.digest import config_sha256, file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import inside, read_json
+from maskbench.images import declared_size, read_bytes
 from maskbench.masking.geometry import build_surface
+from maskbench.masking.nist import COVERAGES, SHAPES
+from maskbench.masking.wearing import STYLES
 from maskbench.registry import nearest
 from maskbench.types import MaskAsset
 
 FORMAT_VERSION = 2
 CATEGORIES = ("simple", "complex", "human-body", "hybrid")
 REGIONS = ("lower", "eye", "upper", "top")
-STYLES = ("correct", "under-nose", "under-chin", "mouth-only")
 FROM_THE_FACE = ("skin", "hair")  # colourways that are measured on the face itself
 REQUIRED = (
     "format_version", "id", "version", "name", "category", "kind", "regions", "texture", "colourways", "geometry",
@@ -133,11 +135,13 @@ def load_asset(folder: Path) -> MaskAsset:
 
 
 def _read_texture(path: Path) -> np.ndarray:
-    texture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    data = read_bytes(path)
+    declared = declared_size(data)
+    if declared is not None and max(declared) > MAX_TEXTURE_SIDE:  # known before it takes the memory
+        raise MaskbenchError(f"{path}: larger than {MAX_TEXTURE_SIDE} pixels; reduce it")
+    texture = None if declared is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if texture is None or texture.ndim != 3 or texture.shape[2] != 4 or texture.dtype != np.uint8:
         raise MaskbenchError(f"{path}: not an 8-bit RGBA PNG; draw the mask with an alpha channel")
-    if max(texture.shape[:2]) > MAX_TEXTURE_SIDE:
-        raise MaskbenchError(f"{path}: larger than {MAX_TEXTURE_SIDE} pixels; reduce it")
     return cv2.cvtColor(texture, cv2.COLOR_BGRA2RGBA)
 
 
@@ -174,8 +178,8 @@ def check_description(data: Any, path: Path) -> None:
         need(isinstance(values, list | tuple) and bool(values), f"{key} must be a list out of {', '.join(known)}")
         for value in values:
             need(value in known, f'{key}: "{value}" is none of {", ".join(known)}')
-    need(data.get("coverage", "") in ("", "high", "medium", "low"), "coverage must be high, medium or low")
-    need(data.get("shape", "") in ("", "wide", "round"), "shape must be wide or round")
+    need(data.get("coverage", "") in ("", *COVERAGES), f"coverage must be one of {', '.join(COVERAGES)}")
+    need(data.get("shape", "") in ("", *SHAPES), f"shape must be one of {', '.join(SHAPES)}")
 
 
 def check_geometry(geometry: Any, path: Path) -> None:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def synthesize(
             run to resume whose configuration differs.
     """
     started, out_dir = time.monotonic(), Path(out_dir)
-    spread, workers = _mapper(engine, address, workers)
+    spread = _spreader(engine, address, workers)
     _check(config)
     inputs = open_inputs(faces_dir)
     outputs_of = _outputs(inputs, faces_dir, out_shards)
@@ -90,12 +89,11 @@ def synthesize(
         config = config.fixed()  # so that nobody reads the recipe again
         _prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
         outputs, tally = outputs_of(str(out_dir), config.save_alpha), _Tally()
-        with closing(outputs), closing(Journal(out_dir)) as journal:
+        with closing(Journal(out_dir)) as journal, closing(outputs):  # which reads the journal until it is closed
             kept = _kept(journal, inputs, files, outputs)
             todo = [file for file in files if file.is_image and file.path not in kept]
             outputs.begin(todo, journal)
-            arguments = (inputs, outputs.writer, config, cache, engine != "local" or workers > 1)
-            with closing(spread(make_worker, arguments, todo, workers)) as answers:
+            with closing(spread((inputs, outputs.writer, config, cache), todo)) as answers:
                 for file, answer in track(answers, len(kept) + len(todo), "masking", len(kept)):
                     _note(answer or _crashed(file, config.seed), file, journal, out_dir, tally)
                     outputs.done(file)
@@ -105,18 +103,19 @@ def synthesize(
     return tally.summary(time.monotonic() - started, out_dir / manifest.NAME, digest)
 
 
-def _mapper(engine: str, address: str | None, workers: int) -> tuple[Callable[..., Iterator[Any]], int]:
-    """The function that spreads items over workers, and their number."""
+def _spreader(engine: str, address: str | None, workers: int) -> Callable[..., Iterator[Any]]:
+    """The function that spreads inputs over workers, given what ``make_worker`` takes."""
     if engine not in ENGINES:
         raise MaskbenchError(f'no engine "{engine}"; {nearest(engine, ENGINES)}')
     if engine == "ray":
         from maskbench.masking import remote
 
         remote.check_installed()
-        return partial(remote.map_items, address=address), workers
+        return lambda given, todo: remote.map_items(*remote.sent(*given), todo, workers, address)
     if address is not None:
         raise MaskbenchError(f"an address ({address}) belongs to the ray engine; use --engine ray with it")
-    return map_items, workers or default_workers()
+    count = workers or default_workers()
+    return lambda given, todo: map_items(make_worker, (*given, count > 1), todo, count)
 
 
 def _check(config: SynthesisConfig) -> None:
@@ -137,13 +136,12 @@ def _outputs(
 
 
 def _separate(inputs: FolderInputs | ShardInputs, faces_dir: Path | str, out_dir: Path) -> None:
-    """Refuse to write into a folder that is read, and, if all of it is read, also below or above it."""
+    """Refuse to write into a folder that is read, or above it, and, if all of it is read, also below it."""
     # Not Path.resolve, which raises at links that lead in a circle.
-    target = Path(os.path.realpath(out_dir))
+    target, whole = Path(os.path.realpath(out_dir)), os.path.isdir(faces_dir)
     for folder in inputs.folders:
         source = Path(os.path.realpath(folder))
-        nested = source in target.parents or target in source.parents
-        if source == target or (nested and isinstance(inputs, FolderInputs)):
+        if source == target or target in source.parents or (whole and source in target.parents):
             raise MaskbenchError(f"{out_dir}: lies inside {faces_dir} or contains it; choose a folder apart")
 
 

@@ -74,14 +74,29 @@ class Journal:
         self._end += len(data)
 
     def get(self, source: str) -> ManifestRow | None:
-        """The row of an input, None when there is none. May be called while another thread appends."""
+        """The row of an input, None when there is none. May be called while another thread appends.
+
+        Raises:
+            ManifestError: the file has been changed or cut since.
+        """
         offset = self._offsets.get(source)
-        return None if offset is None else manifest.row_from_json(self._line(offset))
+        if offset is None:
+            return None
+        try:
+            return manifest.row_from_json(self._line(offset))
+        except (ValueError, TypeError, EOFError) as error:  # it was whole when it was written or found
+            raise ManifestError(
+                f"{self._path}: was changed by another program during the run; run again with --resume"
+            ) from error
 
     def _line(self, offset: int) -> bytes:
+        """The line that begins there. Raises EOFError when the file ends before it does."""
         data, size = b"", 4096
         while b"\n" not in data:
-            data, size = os.pread(self._handle, size, offset), 4 * size
+            known, data = len(data), os.pread(self._handle, size, offset)
+            if len(data) <= known:
+                raise EOFError
+            size *= 4
         return data[: data.index(b"\n")]
 
     def __len__(self) -> int:

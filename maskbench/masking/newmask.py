@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 
 from maskbench.errors import ImageError, MaskbenchError
-from maskbench.files import read_json, write_bytes, write_json, write_text
+from maskbench.files import read_json, temporary_in, write_bytes, write_json, write_text
 from maskbench.images import write_image
 from maskbench.masking.anchors import ANCHORS, Warp, auto_anchors
 from maskbench.masking.assets import CATEGORIES, FORMAT_VERSION, load_asset
@@ -166,9 +165,14 @@ def _colour(text: str) -> tuple[int, int, int]:
 
 
 def check_target(folder: Path, force: bool) -> None:
-    """Raise MaskbenchError if the name is no mask's, or the folder is there and may not be replaced."""
+    """Raise MaskbenchError if the name is no mask's, or the folder is there and may not be replaced. A mask that was
+    being replaced when the program was killed is brought back first."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", folder.name):
         raise MaskbenchError(f'"{folder.name}" cannot be an id; use lower-case letters, digits and hyphens')
+    try:
+        recover(folder)
+    except OSError as error:
+        raise MaskbenchError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
     if not folder.exists():
         return
     if not force:
@@ -185,7 +189,7 @@ def write_mask(
     Raises:
         MaskbenchError: the folder cannot be written, or what was made has a fault; then nothing is changed.
     """
-    work = folder.parent / f".{secrets.token_hex(8)}.tmp"
+    work = Path(temporary_in(folder.parent))
     fresh = work / folder.name
     try:
         write_text(fresh / "asset.json", json.dumps(description, indent=1, ensure_ascii=False) + "\n")
@@ -198,7 +202,7 @@ def write_mask(
                 raise MaskbenchError(f"not made: {fault.path.name}: {fault.message}")
         asset = load_asset(fresh)
         write_image(fresh / "preview.jpg", photo_sheet(photo, anchors, asset))
-        _swap(fresh, folder, work / "replaced")
+        _swap(fresh, folder)
     except OSError as error:
         reason = error.strerror or error
         raise MaskbenchError(f"{folder}: cannot be written ({reason}); choose another --out") from error
@@ -208,17 +212,30 @@ def write_mask(
     return NewMask(asset, [replace(fault, path=folder / fault.path.name) for fault in faults])
 
 
-def _swap(fresh: Path, folder: Path, aside: Path) -> None:
-    """Put ``fresh`` where ``folder`` is; the old one comes back if that fails."""
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    folder.rename(aside)
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put ``fresh`` where ``folder`` is. The old one comes back if that fails or is interrupted; if the process is
+    killed between the two renames, ``recover`` brings it back."""
+    aside = _aside(folder)
     try:
+        if folder.exists():
+            aside.parent.mkdir(exist_ok=True)
+            folder.rename(aside)
         fresh.rename(folder)
-    except OSError:
+    finally:
+        recover(folder)
+
+
+def _aside(folder: Path) -> Path:
+    """Where a mask waits while another takes its place: found again by its name, and by nobody who lists masks."""
+    return folder.parent / f".{folder.name}.replaced" / folder.name
+
+
+def recover(folder: Path) -> None:
+    """Bring back a mask whose replacement was cut off; what has been replaced is deleted. Raises OSError."""
+    aside = _aside(folder)
+    if aside.is_dir() and not folder.exists():
         aside.rename(folder)
-        raise
+    shutil.rmtree(aside.parent, ignore_errors=True)
 
 
 def _png(texture: np.ndarray) -> bytes:

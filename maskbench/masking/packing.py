@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maskbench.datasets.folder import InputFile, is_image_name
+from maskbench.datasets.folder import InputFile
 from maskbench.datasets.inputs import ShardInputs
-from maskbench.datasets.shards import ShardWriter, members, read_part, sample_key
+from maskbench.datasets.shards import ShardWriter, is_face_name, members, read_part, sample_key
 from maskbench.digest import bytes_sha256, file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import atomic_write, write_bytes
@@ -189,7 +189,7 @@ class _Kept:
         pictured, shown = set(), set()  # samples with a picture, and those with a masked one
         for member in inputs.members(shard):
             path = member.file.path
-            if is_image_name(member.name):
+            if is_face_name(member.name):
                 pictured.add(sample_key(path))
                 row = journal.get(path) if member.file.is_image else None
                 if row is not None and row.status == "masked":

@@ -11,14 +11,13 @@ from typing import Any, NoReturn
 
 from maskbench.errors import MaskbenchError
 from maskbench.masking.assets import CATEGORIES, REGIONS
+from maskbench.masking.nist import COVERAGES, SHAPES
 from maskbench.masking.placement import Jitter
 from maskbench.masking.recipes import SEEDS, Entry, Recipe, Slot, checked_fraction
 from maskbench.masking.wearing import STYLES
 from maskbench.registry import nearest
 from maskbench.tables import read_text
 
-COVERAGES = ("high", "medium", "low")
-SHAPES = ("wide", "round")
 TEXTS = ("name", "description", "source")
 REQUIRED = (*TEXTS, "version", "seeds", "mix")
 KNOWN = (*REQUIRED, "fraction", "jitter")

@@ -1,13 +1,69 @@
-"""Workers on a Ray cluster, by the same rules as those on one machine (dispatch.py)."""
+"""Workers on a Ray cluster, by the same rules as those on one machine (dispatch.py).
+
+A worker there may run in another folder and on another machine: paths are sent whole, and each machine says first
+whether it would make the same pixels.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from maskbench.datasets.folder import InputFile
+from maskbench.datasets.inputs import FolderInputs, ShardInputs
 from maskbench.dispatch import WorkerLostError, dispatch
 from maskbench.errors import MaskbenchError
+from maskbench.masking.outputs import Writer
+from maskbench.masking.synthesis import Answer, SynthesisConfig, config_dict, make_worker
+
+COMPARED = ("versions", "masks")  # the tables of a run's configuration in which all machines must agree
+
+
+def sent(
+    inputs: FolderInputs | ShardInputs, writer: Writer, config: SynthesisConfig, cache: Path | None
+) -> tuple[Callable[..., Callable[[InputFile], Answer]], tuple[Any, ...]]:
+    """``synthesis.make_worker`` and its arguments for other machines: the setup and arguments for ``map_items``."""
+    config = replace(config, masks_dirs=tuple(os.path.abspath(folder) for folder in config.masks_dirs))
+    writer = replace(writer, root=os.path.abspath(writer.root))
+    cache = None if cache is None else Path(os.path.abspath(cache))
+    return make_like_worker, (surroundings(config), inputs.absolute(), writer, config, cache)
+
+
+def make_like_worker(
+    expected: Mapping[str, str], inputs: FolderInputs | ShardInputs, writer: Writer, config: SynthesisConfig,
+    cache: Path | None,
+) -> Callable[[InputFile], Answer]:  # fmt: skip
+    """``synthesis.make_worker``, on a machine whose ``surroundings`` are the expected ones.
+
+    Raises:
+        MaskbenchError: they are not, or a library or a mask is missing; the message names the machine and the remedy.
+    """
+    host = socket.gethostname()
+    try:
+        found = surroundings(config)
+    except ImportError as error:  # of which importlib.metadata's own is one
+        raise MaskbenchError(f"machine {host}: lacks {error}; install the same maskbench on every machine") from error
+    except MaskbenchError as error:
+        raise MaskbenchError(f"machine {host}: {error}; every machine must see the same folders") from error
+    for name in sorted({*expected, *found}):
+        if found.get(name) != expected.get(name):
+            raise MaskbenchError(
+                f"machine {host}: has {found.get(name, 'no')} {name}, this one {expected.get(name, 'no')}; install the "
+                "same maskbench, libraries and masks on every machine of the cluster"
+            )
+    return make_worker(inputs, writer, config, cache, share_processors=True)
+
+
+def surroundings(config: SynthesisConfig) -> dict[str, str]:
+    """What of a machine decides the pixels: the versions of maskbench and the libraries, the digests of the masks."""
+    resolved = config_dict(config)
+    return {"maskbench": resolved["maskbench"]} | {
+        f"{kind.removesuffix('s')} {name}": value for kind in COMPARED for name, value in resolved[kind].items()
+    }
 
 
 def map_items(
@@ -18,15 +74,19 @@ def map_items(
 
     Args:
         workers: 0 for one on every processor of the cluster.
-        address: of a running cluster; None starts one on this machine, for the length of the iteration.
+        address: of a running cluster; None takes the one that this process has joined, or else starts one on this
+            machine, for the length of the iteration.
 
     Raises:
-        MaskbenchError: ray is not installed, the cluster cannot be reached, or workers cannot start.
+        MaskbenchError: ray is not installed, the cluster cannot be reached or is another one than this process has
+            joined, or workers cannot start.
     """
     ray = check_installed()
     own = not ray.is_initialized()
     if own:
         _connect(ray, address, workers)
+    elif address not in (None, "auto"):
+        _check_same(ray, address)
     try:
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         yield from dispatch(RayCrew(ray, setup, arguments), items, count)
@@ -56,6 +116,26 @@ def _connect(ray: Any, address: str | None, workers: int) -> None:
     except Exception as error:  # of many kinds
         first = str(error).strip().split("\n")[0]
         raise MaskbenchError(f"ray cluster {address or 'on this machine'}: {first}; check the address") from error
+
+
+def _check_same(ray: Any, address: str) -> None:
+    """Raise MaskbenchError unless the cluster that this process has joined is the one at the address."""
+    joined = ray.get_runtime_context().gcs_address
+    if _place(address, ray) != _place(joined, ray):
+        raise MaskbenchError(
+            f"ray cluster {address}: this process has already joined the one at {joined}; leave the address away, or "
+            "call ray.shutdown() first"
+        )
+
+
+def _place(address: str, ray: Any) -> tuple[str, str]:
+    """Host and port, the host as a number; this machine by the number that its cluster has for it."""
+    host, _, port = address.rpartition(":")
+    try:
+        host = socket.gethostbyname(host)
+    except OSError:  # ray://HOST too, whose port is not the cluster's own
+        pass
+    return ray.util.get_node_ip_address() if host.startswith("127.") else host, port
 
 
 def _knock(address: str) -> None:
@@ -102,7 +182,6 @@ class RayCrew:
     def stop(self, worker: Any) -> None:
         """By ``ray.kill``."""
         self._ray.kill(worker, no_restart=True)
-
 
     def close(self) -> None:
         """Nothing to wait for."""

@@ -176,6 +176,8 @@ class RandomMask:
             if image is None:
                 raise MaskbenchError(f"{_named(key)}: a landmarker needs the picture; give it, or give landmarks")
             return known.detect(image, array_sha256(image))
+        if isinstance(known, np.ndarray) and (isinstance(key, bool | np.bool_) or not hasattr(key, "__index__")):
+            raise MaskbenchError(f"{_named(key)}: landmarks in an array are found by whole numbers; give one as key")
         try:
             inside = 0 <= key < len(known) if isinstance(known, np.ndarray) else key in known
         except TypeError:

@@ -174,6 +174,20 @@ def test_what_changed_is_done_again_and_what_is_gone_is_removed(pictures, tmp_pa
     assert [row.status for row in rows] == ["aligned"] * 5 + ["failed"] + ["aligned"] * 5
 
 
+def test_a_crop_without_a_row_is_removed_and_other_files_are_not(pictures, tmp_path):
+    """Left by a run that was killed between the two, and whose picture is gone since."""
+    folder, jobs = pictures
+    run(folder, tmp_path / "out", jobs)
+    whole = tree(tmp_path / "out")
+    for name in ("7/000099.png", "7/sub/000099.jpg"):
+        (tmp_path / "out" / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "faces" / name).write_bytes(b"crop")
+    (tmp_path / "out" / "faces" / "notes.txt").write_bytes(b"mine")
+    run(folder, tmp_path / "out", jobs)
+    left = tree(tmp_path / "out")
+    assert left.pop("faces/notes.txt") and left == whole
+
+
 def test_pictures_without_points_are_aligned_by_the_mesh(tmp_path, mannequin):
     from maskbench.align import five_points
     from maskbench.landmarks.mediapipe import MediapipeLandmarker
@@ -205,6 +219,8 @@ def test_a_table_survives_its_file(tmp_path):
     ]
     write_aligned(tmp_path / NAME, rows)
     assert read_aligned(tmp_path / NAME) == rows
+    write_aligned(tmp_path / "half.csv", [AlignedRow("a.jpg", reason="half \ud800")])
+    assert read_aligned(tmp_path / "half.csv")[0].reason == "half \\ud800"
     assert os.fsencode("\udcff") in (tmp_path / NAME).read_bytes()
 
 

@@ -63,7 +63,16 @@ def test_members_are_inputs_and_are_read_by_place(tmp_path: Path):
             read_member(str(path), files[f"{number}.tar/e.png"])
 
 
-def test_names_are_normalised_and_what_walks_leave_out_is_left_out(tmp_path: Path):
+def test_braces_by_the_thousand_are_expanded_or_refused_in_one_short_line():
+    assert expand("{7..7}" * 3000) == ["7" * 3000]
+    assert len(expand("{00..99}{0..9}{0..9}{0..9}")) == 100_000
+    for pattern in ("{a,b}" * 5000, "{0..99999}{a,b}", "{0..999999}"):
+        with pytest.raises(MaskbenchError, match="100,000") as caught:
+            expand(pattern)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_names_are_normalised_and_hidden_members_have_their_row(tmp_path: Path):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
         folder = tarfile.TarInfo("./sub")
@@ -71,7 +80,32 @@ def test_names_are_normalised_and_what_walks_leave_out_is_left_out(tmp_path: Pat
         tar.addfile(folder)
         for name in ("./sub//1.jpg", "._1.jpg", "sub/.DS_Store", ".git/x.png"):
             tar.addfile(tarfile.TarInfo(name))
-    assert list(listed(path)) == ["a.tar/sub/1.jpg"]
+    hidden = "a hidden file: its name starts with a dot"
+    assert {name: (file.note, file.status, file.is_image, file.offset >= 0) for name, file in listed(path).items()} == {
+        "a.tar/sub/1.jpg": ("", "skipped", True, True),
+        "a.tar/._1.jpg": (hidden, "skipped", False, False),
+        "a.tar/sub/.DS_Store": (hidden, "skipped", False, False),
+        "a.tar/.git/x.png": (hidden, "skipped", False, False),
+    }
+
+
+@pytest.mark.parametrize("name", ["a/../b.jpg", "a/./../b.jpg", "./a/../b.jpg", "..", ".", "./", "a/.."])
+def test_names_that_go_up_are_refused_even_where_they_stay_inside(tmp_path: Path, name: str):
+    path = write_tar(tmp_path / "a.tar", [("b.jpg", b"1"), (name, b"2")])
+    files = listed(path)
+    assert list(files) == ["a.tar/b.jpg", "a.tar/member 2"] and files["a.tar/b.jpg"].size == 1
+    assert files["a.tar/member 2"].note.startswith("unsafe name") and files["a.tar/member 2"].offset < 0
+
+
+def test_the_picture_of_a_sample_is_what_has_an_images_whole_extension(tmp_path: Path):
+    names = ["a/1.jpg", "a/1.seg.png", "a.b/2.JPEG", "2.depth.pgm", "Dr. No.jpg", "3.json", "4"]
+    files = listed(write_tar(tmp_path / "a.tar", [(name, b"x") for name in names]))
+    assert [name for name, file in files.items() if file.is_image] == ["a.tar/a/1.jpg", "a.tar/a.b/2.JPEG"]
+    assert all(file.offset >= 0 and file.status == "skipped" for file in files.values())
+    assert {name: file.note for name, file in files.items() if file.note} == {
+        f"a.tar/{name}": f"another part of its sample than the picture: its extension is {extension!r}"
+        for name, extension in (("a/1.seg.png", "seg.png"), ("2.depth.pgm", "depth.pgm"), ("Dr. No.jpg", " No.jpg"))
+    }
 
 
 def test_what_is_no_regular_file_of_a_safe_name_has_a_row_with_the_reason(tmp_path: Path):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from maskbench.errors import MaskbenchError
+from maskbench.masking import assets, nist, recipe_file, wearing
 from maskbench.masking.assets import (
     CATEGORIES,
     MAX_TEXTURE_SIDE,
@@ -153,15 +155,15 @@ def test_two_masks_of_one_name_and_a_missing_root(copy, tmp_path: Path):
         ({"regions": ["lower", "chin"]}, 'regions: "chin" is none of lower, eye, upper, top'),
         ({"styles": []}, "styles must be a list out of correct, under-nose"),
         ({"styles": ["backwards"]}, 'styles: "backwards" is none of correct'),
-        ({"coverage": "full"}, "coverage must be high, medium or low"),
-        ({"shape": "square"}, "shape must be wide or round"),
+        ({"coverage": "full"}, "coverage must be one of high, medium, low"),
+        ({"shape": "square"}, "shape must be one of wide, round"),
         ({"colourways": {}}, "colourways is empty"),
         ({"colourways": ["white"]}, "colourways must map names"),
         ({"colourways": {"red": [300, 0, 0]}}, 'colourway "red" must be three integers'),
         ({"colourways": {"red": [30, 0]}}, 'colourway "red" must be three integers'),
         ({"colourways": {"red": "rouge"}}, 'colourway "red" must be three integers 0 to 255, "skin" or "hair"'),
         ({"texture": "../../secret.png"}, "not a relative path inside"),
-        ({"texture": "none.png"}, "not an 8-bit RGBA PNG"),
+        ({"texture": "none.png"}, "none.png: cannot be read"),
     ],
 )
 def test_a_malformed_mask_is_refused_by_file_and_key(copy, values, message: str):
@@ -253,6 +255,24 @@ def test_textures_without_alpha_too_large_or_too_deep_are_refused(copy):
         cv2.imwrite(str(folder / "texture.png"), picture)
         with pytest.raises(MaskbenchError, match=message):
             load_asset(folder)
+
+
+def test_a_texture_that_declares_to_be_huge_is_refused_before_it_is_decoded(copy, monkeypatch: pytest.MonkeyPatch):
+    folder, _ = copy
+    data = bytearray((folder / "texture.png").read_bytes())
+    data[16:24] = (40_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (folder / "texture.png").write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(cv2, "imread", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(MaskbenchError, match="larger than 2048 pixels; reduce it"):
+        load_asset(folder)
+
+
+def test_the_words_of_a_description_are_those_of_recipes_and_of_what_draws_them():
+    assert STYLES is wearing.STYLES is recipe_file.STYLES
+    assert (nist.COVERAGES, nist.SHAPES) == (assets.COVERAGES, assets.SHAPES)
+    assert recipe_file.COVERAGES is nist.COVERAGES and recipe_file.SHAPES is nist.SHAPES
 
 
 def redrawn(out: Path, *names: str) -> dict[str, Path]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -15,15 +16,16 @@ import pytest
 
 from maskbench import manifest
 from maskbench.digest import bytes_sha256, file_sha256
-from maskbench.errors import MaskbenchError
+from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import cache_root
 from maskbench.images import encode, read_image, write_image
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
+from maskbench.masking import engine, synthesis
 from maskbench.masking import faces as faces_module
 from maskbench.masking.assets import list_assets, load_asset
 from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, locked, synthesize
-from maskbench.masking.faces import choose_faces, no_face
+from maskbench.masking.faces import choose_faces, mask_faces, no_face
 from maskbench.masking.outputs import ALPHA_FOLDER
 from maskbench.masking.placement import from_json
 from maskbench.masking.render import render
@@ -278,6 +280,41 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
     assert summary.counts == {"masked": 3, "failed": 1, "skipped": 0}
     assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug of \\udcff"]
     assert "Traceback" in (tmp_path / "out" / FAULTS).read_text()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_names_and_messages_of_any_characters_never_end_a_run(
+    crop_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+):
+    """In a name that is not UTF-8, in a reason and in a traceback; two are faults, one is an image's error."""
+    faces = crop_folder(4)
+    for number, path in enumerate(sorted(faces.rglob("*.png"))):
+        path.rename(faces / f"{number}\udcff\n.png")
+    kinds = [ImageError("no \ud800"), ZeroDivisionError("a \ud800 \udcff"), MemoryError("none left")]
+
+    def faulty(image, faces, wardrobe, path, *more):
+        if path[0] in "012":  # not where the compiled code is loaded
+            raise kinds[int(path[0])]
+        return mask_faces(image, faces, wardrobe, path, *more)
+
+    monkeypatch.setattr(synthesis, "mask_faces", faulty)
+    monkeypatch.setattr(engine, "map_items", in_threads_stead)
+    summary = synthesize(faces, tmp_path / "out", ALIGNED, workers)
+    assert [row.reason for row in manifest.read_manifest(summary.manifest)] == [
+        "no \\ud800",
+        "internal error: ZeroDivisionError: a \\ud800 \\udcff",
+        "internal error: MemoryError: none left",
+        "",
+    ]
+    faults = (tmp_path / "out" / FAULTS).read_text(encoding="utf-8")
+    assert faults.count("Traceback") == 2 and "'1\\udcff\\n.png'" in faults and "a \\ud800 \\udcff" in faults
+    assert synthesize(faces, tmp_path / "out", ALIGNED, workers, resume=True).manifest_sha256 == summary.manifest_sha256
+
+
+def in_threads_stead(setup, arguments, items, workers):
+    """``map_items``, whose answers pass through what workers send them by."""
+    function = setup(*arguments)
+    yield from ((item, pickle.loads(pickle.dumps(function(item))) if workers > 1 else function(item)) for item in items)
 
 
 def test_landmarks_are_cached_by_picture(crop_folder, tmp_path: Path):

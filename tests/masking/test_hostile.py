@@ -78,7 +78,9 @@ def test_the_same_files_in_a_shard(hostile, tmp_path: Path):
     rows = {row.source: row for row in manifest.read_manifest(summary.manifest)}
     assert set(rows) == inside and len(rows) > COUNT - 40
     for path, row in rows.items():
-        assert row.status in expected[path.removeprefix("s.tar/")], (path, row.reason)
+        # In a shard the first dot ends the key: a.b.c.png is no plain picture.
+        wanted = expected[path.removeprefix("s.tar/")] if path.rpartition("/")[2].count(".") < 2 else ("skipped",)
+        assert row.status in wanted, (path, row.reason)
     kept = tarfile_names(tmp_path / "out" / "s.tar")
     assert {f"s.tar/{name}" for name in kept} >= {path for path, row in rows.items() if row.status == "masked"}
 

@@ -58,6 +58,17 @@ def test_a_last_line_that_was_cut_short_is_dropped_and_not_continued(tmp_path: P
     assert list(reasons(Journal(tmp_path))) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("left", [b"", b"[", b"x" * 4096, b"{}\n" * 9000])
+def test_a_file_that_was_changed_meanwhile_is_an_error_and_no_endless_wait(tmp_path: Path, left: bytes):
+    journal = Journal(tmp_path)
+    add(journal, row("a"), row("b", placement="[" + "1," * 9000 + "1]"))
+    (tmp_path / NAME).write_bytes(left)
+    with pytest.raises(ManifestError, match=rf"{NAME}: was changed by another program.*--resume"):
+        journal.get("b")
+    with pytest.raises(ManifestError, match="was changed"):
+        list(journal.rows())
+
+
 def test_damage_before_the_last_line_is_named(tmp_path: Path):
     lines = [manifest.row_to_json(row(name)) for name in "abc"]
     (tmp_path / NAME).write_text("\n".join([lines[0], lines[1][:-5], lines[2], ""]))

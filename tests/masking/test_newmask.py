@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from mask_photos import QUADRANTS, mask_photo, write_photo
 from maskbench.errors import MaskbenchError
 from maskbench.images import read_image
 from maskbench.masking import newmask
-from maskbench.masking.assets import load_asset, select_assets, shipped_root
+from maskbench.masking.assets import list_assets, load_asset, select_assets, shipped_root
 from maskbench.masking.faults import asset_faults
 from maskbench.masking.geometry import build_surface
 from maskbench.masking.inspect import draw_canonical
@@ -134,8 +136,39 @@ def test_the_old_mask_comes_back_when_the_new_one_cannot_take_its_place(tmp_path
     (tmp_path / "mask").mkdir()
     (tmp_path / "mask" / "old").touch()
     with pytest.raises(OSError, match="no-such"):
-        newmask._swap(tmp_path / "no-such", tmp_path / "mask", tmp_path / "aside")
-    assert contents(tmp_path) == {"mask/old": b""}
+        newmask._swap(tmp_path / "no-such", tmp_path / "mask")
+    assert contents(tmp_path) == {"mask/old": b""} and os.listdir(tmp_path) == ["mask"]
+
+
+@pytest.mark.parametrize("ends", ["interrupted", "killed"])
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_ending_the_program_at_any_rename_loses_no_mask(
+    photo: Path, tmp_path: Path, renames: int, ends: str, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "m" / "mask"
+    make_mask(photo, folder, name="First")
+    before, left, rename = contents(tmp_path / "m"), [renames], Path.rename
+
+    def ending(self: Path, target: Path):
+        if not left[0]:
+            left[0] = 99 if ends == "interrupted" else 0  # a dead process renames nothing more
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", ending)
+        if ends == "killed":
+            patch.setattr(newmask.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt) if renames < 2 else nullcontext():
+            make_mask(photo, folder, name="Second", force=True)
+    with pytest.raises(MaskbenchError, match="exists; choose another --id"):
+        make_mask(photo, folder)
+    name = json.loads((folder / "asset.json").read_text())["name"]
+    assert name == ("First" if renames < 2 else "Second") and folder in list_assets(tmp_path / "m").values()
+    if renames < 2:
+        assert {path: data for path, data in contents(tmp_path / "m").items() if path.startswith("mask/")} == before
+    assert not [entry for entry in os.listdir(folder.parent) if entry.endswith(".replaced")]
 
 
 @pytest.mark.parametrize(

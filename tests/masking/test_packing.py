@@ -22,9 +22,11 @@ from maskbench import manifest
 from maskbench.digest import bytes_sha256, file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.images import encode
+from maskbench.masking import faces as faces_module
 from maskbench.masking import packing
 from maskbench.masking.engine import Summary, synthesize
 from maskbench.masking.packing import STAGING
+from maskbench.masking.render import render
 from maskbench.masking.synthesis import SynthesisConfig
 
 ALIGNED = SynthesisConfig(mask="surgical,n95", landmarks="aligned", seed=5)
@@ -116,12 +118,46 @@ def test_one_shard_and_patterns(tmp_path: Path, shards):
 def test_a_sample_without_its_picture_is_left_out_whole(tmp_path: Path, make_crop):
     picture, wide = encode(make_crop(1), ".png"), encode(np.zeros((60, 90, 3), np.uint8), ".png")
     members = [("a.png", wide), ("a.cls", b"1"), ("b.png", picture), ("b.cls", b"2"), ("c.txt", b"no picture at all")]
-    members += [("d.left.png", wide), ("d.right.png", picture), ("d.cls", b"4"), ("dataset.json", b"{}")]
+    members += [("d.jpg", wide), ("d.png", picture), ("d.cls", b"4"), ("dataset.json", b"{}")]
     write_shard(tmp_path / "in" / "s.tar", members)
     summary = pack(tmp_path / "in", tmp_path / "out")
     assert summary.counts == {"masked": 2, "failed": 2, "skipped": 5}
-    kept = ["b.png", "b.cls", "c.txt", "d.right.png", "d.cls", "dataset.json"]
+    kept = ["b.png", "b.cls", "c.txt", "d.png", "d.cls", "dataset.json"]
     assert list(contents(tmp_path / "out" / "s.tar")) == kept
+
+
+def test_labels_that_are_images_are_carried_over_and_strange_names_are_not(tmp_path: Path, make_crop):
+    picture, wide = encode(make_crop(1), ".png"), encode(np.zeros((60, 90, 3), np.uint8), ".png")
+    members = [("a.png", picture), ("a.seg.png", wide), ("b.png", wide), ("b.seg.png", picture)]
+    members += [("c.depth.png", picture), ("._a.png", picture), ("x/../e.png", picture), ("x/../../f.png", picture)]
+    write_shard(tmp_path / "in" / "s.tar", members)
+    summary = pack(tmp_path / "in", tmp_path / "out")
+    assert summary.counts == {"masked": 1, "failed": 3, "skipped": 4}
+    after = contents(tmp_path / "out" / "s.tar")
+    assert list(after) == ["a.png", "a.seg.png", "c.depth.png"]
+    assert after["a.png"] != picture and after["a.seg.png"] == wide and after["c.depth.png"] == picture
+
+
+def test_the_journal_can_be_read_until_the_last_packing_has_ended(
+    tmp_path: Path, shards, monkeypatch: pytest.MonkeyPatch
+):
+    close, seen, calls = packing.ShardOutputs.close, [], []
+
+    def closing(self):
+        seen.extend(row.source for row in self._journal.rows())
+        close(self)
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return render(*arguments)
+
+    monkeypatch.setattr(packing.ShardOutputs, "close", closing)
+    monkeypatch.setattr(faces_module, "render", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        pack(shards(2), tmp_path / "out")
+    assert len(seen) == 4
 
 
 def test_damaged_shards_are_rows_and_the_rest_goes_on(tmp_path: Path, shards):
@@ -207,7 +243,21 @@ def test_shards_out_need_shards_in_and_another_folder(tmp_path: Path, shards, cr
     source = shards(1)
     with pytest.raises(MaskbenchError, match="choose a folder apart"):
         pack(source / "train-000.tar", source)
-    assert pack(source / "train-000.tar", source / "masked").counts["masked"] == 3
+    for out in (source / "masked", source / ".masked", tmp_path):  # in the first, shards would be no folder of shards
+        with pytest.raises(MaskbenchError, match="choose a folder apart"):
+            pack(source, out)
+    assert os.listdir(source) == ["train-000.tar"]
+    out = source / "masked"  # of one shard by name, nothing else there is an input
+    assert pack(source / "train-000.tar", out).counts["masked"] == 3
+    assert pack(source / "train-000.tar", out, resume=True).new == 0
+
+
+def test_alphas_never_take_the_place_of_the_shards_that_are_read(tmp_path: Path, shards):
+    source = shards(1, name="out/_alpha")
+    before = tree(source)
+    with pytest.raises(MaskbenchError, match="choose a folder apart"):
+        pack(source / "train-000.tar", source.parent, WITH_ALPHA)
+    assert tree(source) == before
 
 
 def test_only_the_wanted_pictures_and_their_samples(tmp_path: Path, shards):

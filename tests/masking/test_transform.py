@@ -250,6 +250,11 @@ def test_bad_calls_are_named(make_crop):
         transform(picture, "abc")
     with pytest.raises(MaskbenchError, match="not among the landmarks' 1 keys"):
         RandomMask(RECIPE, p=1, landmarks=TEMPLATE[None])(picture, -1)
+    for key in (0.0, np.float32(0), True, "0", None):
+        with pytest.raises(MaskbenchError, match="are found by whole numbers; give one as key"):
+            RandomMask(RECIPE, p=1, landmarks=TEMPLATE[None])(picture, key)
+    for key in (np.int64(0), torch.tensor(0)):
+        assert RandomMask(RECIPE, p=1, landmarks=TEMPLATE[None]).plan(picture, key)
     with pytest.raises(MaskbenchError, match="picture 3: no landmarks; give them"):
         RandomMask(RECIPE, p=1)(picture, 3)
     with pytest.raises(MaskbenchError, match=r"picture 3: landmarks of shape \(5, 2\); give the 468 points"):
