@@ -21,7 +21,6 @@ if TOOLS not in sys.path:
 
 import body  # noqa: E402
 import glasses  # noqa: E402
-import hair  # noqa: E402
 import headwear  # noqa: E402
 import hybrid  # noqa: E402
 import pen  # noqa: E402
