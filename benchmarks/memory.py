@@ -64,6 +64,12 @@ def as_shards(root: Path, pictures: list[Path], count: int) -> Path:
     return root
 
 
+def masked(root: Path, pictures: list[Path], count: int, workers: int, shards: bool) -> dict[str, float]:
+    """Make the inputs below ``root`` and measure a run over them: peaks in MiB, files masked, seconds."""
+    source = (as_shards if shards else as_folder)(root / f"in{count}", pictures, count)
+    return measure(source, root / f"out{count}", workers, shards)
+
+
 def measure(source: Path, out: Path, workers: int, shards: bool) -> dict[str, float]:
     """Peaks in MiB of the leading process and of its largest worker, in a run of its own."""
     script = out.with_suffix(".py")  # a file, since workers import it
@@ -91,6 +97,11 @@ def peak_of(pid: int, group: int) -> int:
         return 0
 
 
+def ratios(few: dict[str, float], many: dict[str, float]) -> dict[str, float]:
+    """The peaks of many files over those of few, of each process that there was."""
+    return {who: many[who] / few[who] for who in ("leader", "worker") if few[who]}
+
+
 def main() -> None:
     """Print the table; exit with 1 when memory is not flat."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,16 +114,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pictures = crops(Path(folder) / "pictures")
         for count in (options.few, options.many):
-            make = as_shards if options.shards else as_folder
-            source = make(Path(folder) / f"in{count}", pictures, count)
-            peak = measure(source, Path(folder) / f"out{count}", options.workers, options.shards)
+            peak = masked(Path(folder), pictures, count, options.workers, options.shards)
             assert peak["masked"] == count
             peaks.append(peak)
             print(f"{count:7} files:", ", ".join(f"{what} {value:.1f}" for what, value in peak.items()))
-    few, many = peaks
-    ratios = {who: many[who] / few[who] for who in ("leader", "worker") if few[who]}
-    print(", ".join(f"{who}: {ratio:.3f}" for who, ratio in ratios.items()), f"times the memory (required: {LIMIT})")
-    sys.exit(max(ratios.values()) > LIMIT)
+    grown = ratios(*peaks)
+    print(", ".join(f"{who}: {ratio:.3f}" for who, ratio in grown.items()), f"times the memory (required: {LIMIT})")
+    sys.exit(max(grown.values()) > LIMIT)
 
 
 if __name__ == "__main__":

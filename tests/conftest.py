@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -16,7 +18,21 @@ def data_root() -> Path:
     value = os.environ.get("MASKBENCH_DATA")
     if value and Path(value).is_dir():
         return Path(value)
-    message = f"MASKBENCH_DATA is {value!r}, not a folder with the real data"
+    _absent(f"MASKBENCH_DATA is {value!r}, not a folder with the real data")
+
+
+@pytest.fixture(scope="session")
+def installed_ray() -> ModuleType:
+    """The module ray. On CI its absence is a failure, elsewhere the test is skipped."""
+    try:
+        import ray
+    except ImportError as error:
+        _absent(f"ray cannot be imported ({error}); install maskbench[ray]")
+    return ray
+
+
+def _absent(message: str) -> NoReturn:
+    """What a test needs is not there."""
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
