@@ -54,11 +54,12 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "fmr100_including_failures": ("fmr100", "fnmr_including_failures"),
     "ftx_reference": ("ftx", "reference"),
     "ftx_probe": ("ftx", "probe"),
+    "transferred_from": ("transferred", "from"),
     "transferred_fmr": ("transferred", "fmr100", "fmr"),
     "transferred_fnmr": ("transferred", "fmr100", "fnmr"),
 }
 HIGHER_IS_BETTER = ("accuracy_10fold_mean", "accuracy_best_threshold", "auc")
-NOT_RANKABLE = ("accuracy_10fold_std", "fmr100_flag", "fmr1000_flag", "transferred_fmr", "transferred_fnmr")
+NOT_RANKABLE = ("accuracy_10fold_std", "fmr100_flag", "fmr1000_flag", "transferred_from", "transferred_fmr", "transferred_fnmr")
 _ALWAYS = ("UMR-UMP", "UMR-MP", "MR-MP")  # the fourth condition has columns only where a result has it
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "protocol": ("maskbench.cli.protocol:protocol", "Make and check evaluation protocols."),
     "models": ("maskbench.cli.models:models", "List recognizers; draft a card for an ONNX file."),
     "evaluate": ("maskbench.cli.evaluate:evaluate", "Run recognizers on a protocol; write scores and results."),
+    "score": ("maskbench.cli.score:score", "Measure scores that another program computed."),
     "leaderboard": ("maskbench.cli.leaderboard:leaderboard", "Make the leaderboard from results."),
     "plot": ("maskbench.cli.plot:plot", "Draw ROC and DET curves from results."),
     "breakdown": ("maskbench.cli.breakdown:breakdown", "Error rates by mask, coverage, pose, sex and so on."),

@@ -22,7 +22,7 @@ def condition_label(reference_condition: str, probe_condition: str) -> str:
 
 def condition_labels(pairs: PairTable) -> np.ndarray:
     """The label of every pair, (M,) str. Raises MaskbenchError for an unknown condition."""
-    sides = [np.asarray(side, dtype=object) for side in (pairs.reference_condition, pairs.probe_condition)]
+    sides = [np.asarray(side) for side in (pairs.reference_condition, pairs.probe_condition)]
     result, done = np.full(len(pairs), "", dtype="<U7"), np.zeros(len(pairs), bool)
     for reference in _PREFIX:
         for probe in _PREFIX:
