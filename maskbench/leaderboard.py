@@ -203,7 +203,7 @@ def _ranked(result: Result, by: Ranking, spreads: Mapping[Key, tuple[int, float]
     if "clustered" in found and found["clustered"].get("low") is not None:
         found, method = found["clustered"], str(found["clustered"].get("method", ""))
     seeds, deviation = spreads.get(_but_for_the_seed(result), (None, None))
-    interval = found.get("low"), found.get("high"), method
+    interval = found.get("low"), found.get("high"), None if found.get("low") is None else method
     return (by.name, value, *interval, seeds, deviation)
 
 

@@ -38,12 +38,14 @@ class Run:
     Attributes:
         condition: (M,) str, the condition of each score, such as "UMR-MP".
         subjects: (M, 2) int32, numbers of the persons on both sides; None where the scores came without.
+        fold: (M,) int32, likewise.
     """
 
     result: Result
     scores: ScoreSet
     condition: np.ndarray
     subjects: np.ndarray | None = None
+    fold: np.ndarray | None = None
 
 
 # ---------------------------------------------------------------- JSON
@@ -254,7 +256,7 @@ def save_run(
         MaskbenchError: scores and pairs differ in length, or the folder cannot be written.
     """
     file = Path(folder) / SCORES_FILE
-    save_scores(file, scores, pairs.pair_id, condition_labels(pairs), subjects)
+    save_scores(file, scores, pairs.pair_id, condition_labels(pairs), subjects, pairs.fold)
     digests = {**result.digests, "scores": file_sha256(file)}
     write_result(dataclasses.replace(result, digests=digests), Path(folder) / RESULT_FILE)
 
@@ -269,7 +271,8 @@ def load_run(path: Path) -> Run:
     try:
         scores, _ = load_scores(file)
         with np.load(file, allow_pickle=False) as stored:
-            condition, subjects = stored["condition"], stored["subjects"] if "subjects" in stored else None
+            condition = stored["condition"]
+            subjects, fold = (stored[name] if name in stored else None for name in ("subjects", "fold"))
         digest = file_sha256(file)
     except MaskbenchError as error:
         raise ResultError(str(error)) from error
@@ -279,11 +282,13 @@ def load_run(path: Path) -> Run:
         raise ResultError(f"{file}: conditions and scores do not match; evaluate again")
     if subjects is not None and (subjects.shape != (len(condition), 2) or subjects.dtype.kind not in "iu"):
         raise ResultError(f"{file}: subjects and scores do not match; evaluate again")
+    if fold is not None and (fold.shape != condition.shape or fold.dtype.kind not in "iu"):
+        raise ResultError(f"{file}: folds and scores do not match; evaluate again")
     if scores.protocol_digest != result.protocol.get("digest"):
         raise ResultError(f"{file}: the scores are of another protocol than {path}; evaluate again")
     if digest != result.digests.get("scores"):
         raise ResultError(f"{file}: is not the file that {path} was computed from (other sha256); evaluate again")
-    return Run(result, scores, condition, subjects)
+    return Run(result, scores, condition, subjects, fold)
 
 
 def load_runs(root: Path) -> list[Run]:

@@ -153,15 +153,15 @@ def _side(status: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def save_scores(
     path: Path, scores: ScoreSet, pair_ids: np.ndarray, condition: np.ndarray | None = None,
-    subjects: np.ndarray | None = None,
+    subjects: np.ndarray | None = None, fold: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Write a score file (.npz, no pickle), atomically; equal content gives equal bytes.
 
     Args:
         pair_ids: (M,) str, in the order of the scores.
         condition: (M,) str, such as "UMR-MP"; with it in the file, a plot needs no protocol.
-        subjects: (M, 2) integers, one number for each person, of reference and probe; with them in the file, an
-            interval needs no protocol.
+        subjects: (M, 2) integers, one number for each person, of reference and probe; fold: (M,) integers. With them in
+            the file, an interval needs no protocol.
 
     Raises:
         MaskbenchError: the lengths differ, or the file cannot be written.
@@ -178,6 +178,7 @@ def save_scores(
     _validate(path, arrays)
     extra = {} if condition is None else {"condition": np.asarray(condition, dtype=str)}
     extra |= {} if subjects is None else {"subjects": np.asarray(subjects, dtype=np.int32)}
+    extra |= {} if fold is None else {"fold": np.asarray(fold, dtype=np.int32)}
     with atomic_write(path) as stream:
         np.savez(stream, **arrays, **extra)
 

@@ -18,13 +18,14 @@ def leaderboard(results: Path, out: Path, rank_by: str) -> None:
     files written are named; those of an earlier call that are not among them stay as they are.
     """
     from maskbench.errors import ResultError
-    from maskbench.leaderboard import make_leaderboard, render_text, write_csv
+    from maskbench.leaderboard import make_leaderboard, ranking, render_text, write_csv
+    from maskbench.rank_ranges import load_comparable, rank_ranges
     from maskbench.results import load_results
 
     found = load_results(results)
     if not found:
         raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
-    tables = make_leaderboard(found, rank_by)
+    tables = make_leaderboard(found, rank_by, rank_ranges(load_comparable(results), ranking(rank_by)))
     click.echo(render_text(tables))
     for path in write_csv(tables, out):
         click.echo(f"written: {path}")

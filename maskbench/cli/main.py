@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("maskbench.cli.evaluate:evaluate", "Run recognizers on a protocol; write scores and results."),
     "score": ("maskbench.cli.score:score", "Measure scores that another program computed."),
     "leaderboard": ("maskbench.cli.leaderboard:leaderboard", "Make the leaderboard from results."),
+    "compare": ("maskbench.cli.compare:compare", "Which of two recognizers is better, and how surely."),
     "plot": ("maskbench.cli.plot:plot", "Draw ROC and DET curves from results."),
     "breakdown": ("maskbench.cli.breakdown:breakdown", "Error rates by mask, coverage, pose, sex and so on."),
     "demo": ("maskbench.cli.demo:demo", "The whole chain on the faces at hand, in minutes."),

@@ -35,11 +35,15 @@ def condition_labels(pairs: PairTable) -> np.ndarray:
     return result
 
 
-def pair_subjects(protocol: Protocol) -> np.ndarray:
-    """Who is on both sides of every pair: (M, 2) int32, the persons numbered in the order of their sorted ids."""
+def pair_subjects(protocol: Protocol) -> np.ndarray | None:
+    """Who is on both sides of every pair: (M, 2) int32, the persons numbered in the order of their sorted ids; None
+    where a pair names a sample that the protocol does not list."""
     people = sorted({sample.subject_id for sample in protocol.samples.values()})
     number = {subject_id: index for index, subject_id in enumerate(people)}
     of = {sample_id: number[sample.subject_id] for sample_id, sample in protocol.samples.items()}
     of |= {template_id: of[samples[0]] for template_id, samples in protocol.templates.items()}
     sides = (protocol.pairs.reference_id, protocol.pairs.probe_id)
-    return np.array([[of[sample_id] for sample_id in side.tolist()] for side in sides], np.int32).reshape(2, -1).T
+    try:
+        return np.array([[of[sample_id] for sample_id in side.tolist()] for side in sides], np.int32).reshape(2, -1).T
+    except KeyError:
+        return None

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.arrays import ascending
-from maskbench.metrics.blocks import Condition, Rate, accuracies, incomplete, operating_points, publish
-from maskbench.metrics.conditions import LABELS, condition_labels
-from maskbench.metrics.errors import labels, split
+from maskbench.metrics.blocks import Rate, accuracies, incomplete, operating_points, publish, sorted_condition
+from maskbench.metrics.clustered import Subjects, add_clustered, subjects_of_condition
+from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
+from maskbench.metrics.errors import labels
 from maskbench.metrics.failures import Ftx, failure_counts, ftx
 from maskbench.metrics.intervals import METHOD
 from maskbench.scoring import pair_rows
@@ -31,6 +31,7 @@ def summarise(
     threshold_from: str = "",
     threshold: float | None = None,
     ftx_by_role: Mapping[str, Ftx] | None = None,
+    subjects: Subjects | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The figures of one condition.
 
@@ -43,6 +44,7 @@ def summarise(
         threshold_from: the label of that condition.
         threshold: a threshold chosen elsewhere, reported under "at_threshold".
         ftx_by_role: FTX of "reference" and "probe".
+        subjects: who is compared; with it, rates get intervals over subjects ("clustered") beside Wilson's.
 
     Returns:
         {"metrics": ..., "counts": ..., "thresholds": ..., "intervals": ...}; the last two are keyed by dotted path.
@@ -54,7 +56,7 @@ def summarise(
     if counts.not_run:
         raise MaskbenchError(f"{counts.not_run} comparisons of the condition were not run; a part cannot be summarised")
     if counts.mated_completed and counts.non_mated_completed:
-        condition = Condition(*(ascending(part) for part in split(scores, mated, status)), counts)
+        condition = sorted_condition(scores, mated, status, counts)
         tree = operating_points(condition, threshold_from_scores, threshold_from, threshold)
         tree |= accuracies(condition, np.asarray(scores), labels(mated), np.asarray(status) != Status.OK, fold)
     else:
@@ -66,6 +68,8 @@ def summarise(
     intervals: dict[str, Any] = {"method": METHOD}
     thresholds: dict[str, Any] = {}
     metrics = publish(tree, intervals, thresholds)
+    if subjects is not None and counts.mated_completed and counts.non_mated_completed:
+        add_clustered(intervals, metrics, scores, mated, status, fold, subjects, threshold_from_scores)
     return {"metrics": metrics, "counts": numbers, "thresholds": thresholds, "intervals": intervals}
 
 
@@ -82,6 +86,7 @@ def summarise_protocol(
     status, values = np.asarray(scores.status), np.asarray(scores.scores)
     mated, fold = np.asarray(pairs.mated, dtype=bool), np.asarray(pairs.fold)
     source = (names == protocol.threshold_from) & ~mated & (status == Status.OK)
+    people = pair_subjects(protocol)
     sides = dict(zip(("reference", "probe"), pair_rows(pairs, embeddings), strict=True))
     collected: dict[str, dict[str, Any]] = {"metrics": {}, "counts": {}, "thresholds": {}, "intervals": {}}
     for name in LABELS:
@@ -97,6 +102,8 @@ def summarise_protocol(
             threshold_from=protocol.threshold_from,
             threshold=threshold,
             ftx_by_role={role: _ftx(name, side[rows], embeddings) for role, side in sides.items()},
+            subjects=None if people is None
+            else subjects_of_condition(people, rows, source, name == protocol.threshold_from, fold),
         )
         for part, value in found.items():
             collected[part][name] = value

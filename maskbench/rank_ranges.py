@@ -1,0 +1,67 @@
+"""How sure a rank is: the range that each recognizer's takes when the subjects are drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskbench.errors import MaskbenchError
+from maskbench.leaderboard import Ranking
+from maskbench.results import Key, Run, comparison_key, find_results, load_run, read_result
+from maskbench.types import Status
+
+# Columns that can be ranked by, and the metrics of ``compare`` that they are (failed mated comparisons as errors).
+METRICS = {
+    "fmr100_including_failures": "fnmr@fmr100", "fmr100": "fnmr@fmr100", "fmr1000": "fnmr@fmr1000", "eer": "eer",
+}  # fmt: skip
+
+
+def load_comparable(root: Path) -> list[Run]:
+    """Every result below ``root`` whose scores lie beside it and say who is compared; the others are left out.
+
+    Raises:
+        ResultError: as ``load_run``, for a result that has scores.
+    """
+    paths = [path for path in find_results(root) if (path.parent / "scores.npz").is_file()]
+    runs = [load_run(path) for path in paths if read_result(path).digests.get("scores")]
+    return [run for run in runs if run.subjects is not None]
+
+
+def rank_ranges(runs: Iterable[Run], by: Ranking) -> dict[str, tuple[int, int]]:
+    """The best and the worst rank of every run among those that it shares a table with, by the digest of its scores.
+
+    Empty for a table of one run and for figures that there is no estimator for. A run without the figure is left out,
+    as it is in the ranking.
+    """
+    condition, _, figure = by.name.partition(".")
+    if figure not in METRICS:
+        return {}
+    groups: dict[Key, list[Run]] = {}
+    for run in runs:
+        if by.is_ranked(run.result):
+            groups.setdefault(comparison_key(run.result), []).append(run)
+    found: dict[str, tuple[int, int]] = {}
+    for group in groups.values():
+        found |= _of_table(group, condition, METRICS[figure])
+    return found
+
+
+def _of_table(runs: Sequence[Run], condition: str, metric: str) -> dict[str, tuple[int, int]]:
+    from maskbench.metrics.comparison import rank_ranges as ranges_of
+
+    rows = runs[0].condition == condition
+    runs = [run for run in runs if np.array_equal(run.condition, runs[0].condition)]
+    runs = [run for run in runs if not (run.scores.status[rows] == Status.NOT_RUN).any()]
+    if len(runs) < 2 or not rows.any():
+        return {}
+    scores, status = (np.stack([getattr(run.scores, name)[rows] for run in runs]) for name in ("scores", "status"))
+    first = runs[0]
+    assert first.subjects is not None
+    fold = None if first.fold is None else first.fold[rows]
+    try:
+        ranges = ranges_of(scores, first.scores.mated[rows], status, first.subjects[rows], fold, metric)
+    except MaskbenchError:  # one of them cannot be estimated; the ranks stand without ranges
+        return {}
+    return {run.result.digests.get("scores", ""): pair for run, pair in zip(runs, ranges, strict=True)}
