@@ -246,7 +246,7 @@ def _rows(
         return
     mated = np.asarray(run.scores.mated, bool)[chosen]
     groups = _pair_groups(protocol, chosen, mated, labels, people=name not in (*OF_MASK, *OF_POSE, *OF_PICTURE))
-    source = str(run.result.protocol.get("threshold_from", protocol.threshold_from))
+    source = str(value_at(run.result, condition, "transferred", "from") or protocol.threshold_from)
     thresholds = {
         OWN: value_at(run.result, condition, "fmr100", "threshold"),
         TRANSFERRED.format(source=source): value_at(run.result, condition, "transferred", "fmr100", "threshold"),

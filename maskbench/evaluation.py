@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import numpy as np
 
 from maskbench import __version__
 from maskbench.embed import (
@@ -21,7 +23,7 @@ from maskbench.embed import (
 from maskbench.errors import MaskbenchError
 from maskbench.files import write_text
 from maskbench.inventory import Inventory, take_inventory
-from maskbench.metrics.conditions import pair_subjects
+from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
 from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
 from maskbench.pooling import pool_templates
@@ -30,7 +32,7 @@ from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.recognizers.flip import FlipSum
 from maskbench.recognizers.training import subject_overlap
 from maskbench.registry import nearest
-from maskbench.results import SCHEMA_VERSION, refuse_other_result, result_dir, save_run
+from maskbench.results import SCHEMA_VERSION, load_runs, refuse_other_result, result_dir, save_run
 from maskbench.scoring import score_pairs
 from maskbench.tables import csv_text
 from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result, Status
@@ -52,6 +54,8 @@ class EvaluationOptions:
             and replaces what the cache holds of it, "never" neither reads nor writes.
         threshold: a decision threshold of the user's own, reported beside the others.
         allow_missing: count missing pictures as failures to extract.
+        threshold_from: where transferred thresholds are fixed instead of the protocol's ``threshold_from``: another
+            condition, or a folder of results on another protocol that has one of each recognizer.
         flip_sum: templates are sums over a face and its mirror image (``recognizers.flip``).
     """
 
@@ -63,6 +67,7 @@ class EvaluationOptions:
     threshold: float | None = None
     allow_missing: bool = False
     flip_sum: bool = False
+    threshold_from: str | None = None
 
 
 def evaluate(
@@ -101,6 +106,7 @@ def evaluate(
     key = protocol.name, protocol.digest, inventory.masked_digest, mode, inventory.samples_digest
     for folder in folders:
         refuse_other_result(folder, key)
+    protocol, elsewhere = threshold_sources(protocol, recognizers, options.threshold_from)
     workers = options.workers or default_workers()
     root = None if options.cache == "never" else cache_root
     _, points = alignment_points(inventory, mode, workers, root, options.cache == "always")
@@ -110,10 +116,43 @@ def evaluate(
         write_failures(folder / FAILURES_FILE, embeddings)
         embeddings = pool_templates(embeddings, protocol)
         scores = score_pairs(protocol, embeddings, recognizer.spec.comparator)
-        parts = summarise_protocol(protocol, scores, embeddings, options.threshold)
+        source = elsewhere.get(recognizer.spec.name)
+        parts = summarise_protocol(protocol, scores, embeddings, options.threshold, source)
         result = _result(recognizer, inventory, embeddings, mode, parts, options)
         save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
     return folders
+
+
+def threshold_sources(
+    protocol: Protocol, recognizers: Sequence[Recognizer], wanted: str | None
+) -> tuple[Protocol, dict[str, tuple[str, np.ndarray]]]:
+    """Where thresholds are transferred from: the protocol with another ``threshold_from``, or for each recognizer's
+    name the other scores, and what to call them.
+
+    Raises:
+        MaskbenchError: neither a condition of the protocol nor a folder with one result of each recognizer.
+    """
+    if wanted is None:
+        return protocol, {}
+    if wanted in LABELS:
+        if wanted not in condition_labels(protocol.pairs):
+            raise MaskbenchError(f"threshold_from {wanted}: protocol {protocol.name} has no pairs of it")
+        return replace(protocol, threshold_from=wanted), {}
+    if not Path(wanted).exists():
+        raise MaskbenchError(f"threshold_from {wanted}: neither a condition nor a folder; {nearest(wanted, LABELS)}")
+    found: dict[str, tuple[str, np.ndarray]] = {}
+    for recognizer in recognizers:
+        name, digest = recognizer.spec.name, spec_digest(recognizer.spec)
+        runs = [run for run in load_runs(Path(wanted)) if run.result.digests.get("recognizer") == digest]
+        if len(runs) != 1:
+            raise MaskbenchError(f"{wanted}: holds {len(runs)} results of {name}; give a folder with one of it")
+        source = str(runs[0].result.protocol.get("threshold_from", ""))
+        scores = runs[0].scores
+        rows = (runs[0].condition == source) & ~np.asarray(scores.mated, bool) & (scores.status == Status.OK)
+        if not rows.any():
+            raise MaskbenchError(f"{wanted}: no completed non-mated comparison of {source} by {name}")
+        found[name] = f"{runs[0].result.protocol.get('name')} {source}", np.asarray(scores.scores)[rows]
+    return protocol, found
 
 
 def write_failures(path: Path, embeddings: EmbeddingSet) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from maskbench import __version__
 from maskbench.digest import config_sha256, file_sha256
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.clustered import Subjects, subjects_of_condition
+from maskbench.metrics.clustered import Subjects, drop_transferred, subjects_of_condition
 from maskbench.metrics.conditions import LABELS
 from maskbench.metrics.summary import summarise
 from maskbench.protocols import protocol_counts
@@ -170,7 +170,7 @@ def summaries(
             subjects=_subjects(compared, source, name, rows),
         )
         if source.rows is None:
-            _drop_transferred(found["intervals"])
+            drop_transferred(found["intervals"])
         if why:
             found["metrics"].setdefault("ftx", {})["reason"] = why
         for part in PARTS:
@@ -186,13 +186,6 @@ def _subjects(compared: Comparisons, source: Source, name: str, rows: np.ndarray
         return Subjects(compared.subjects[rows])
     own = source.name == name
     return subjects_of_condition(compared.subjects, rows, source.rows, own, compared.pairs.fold)
-
-
-def _drop_transferred(intervals: Mapping[str, Any]) -> None:
-    """Thresholds of other scores are given numbers: how the people there and here overlap is not known."""
-    for path, interval in intervals.items():
-        if path.startswith("transferred.") and isinstance(interval, dict):
-            interval.pop("clustered", None)
 
 
 def _result(

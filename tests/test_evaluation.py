@@ -309,3 +309,41 @@ def test_pictures_without_a_template_are_listed_with_their_reasons(scene, tmp_pa
     assert tuple(columns) == FAILURE_COLUMNS and rows == sorted(rows)
     assert {row[2] for row in rows} == {"the recognizer gave no template"}
     assert len([row for row in rows if row[1] == "unmasked"]) >= counts["UMR-UMP"]["probe_samples_failed"] > 0
+
+
+def test_thresholds_from_another_condition_or_another_protocol(scene, tmp_path: Path):
+    from maskbench.metrics.errors import false_matches, threshold_at_fmr
+
+    (own,) = run(scene, tmp_path / "own")
+    first = load_run(own / "result.json")
+
+    def non_mated(label: str) -> np.ndarray:
+        return first.scores.scores[(first.condition == label) & ~first.scores.mated]
+
+    (other,) = run(scene, tmp_path / "condition", threshold_from="MR-MP")
+    found = read_result(other / "result.json").metrics["UMR-MP"]["transferred"]
+    expected = threshold_at_fmr(non_mated("MR-MP"), 0.1).threshold
+    assert found["from"] == "MR-MP" and found["fmr10"]["threshold"] == expected
+    assert found["fmr10"]["fmr"] == false_matches(non_mated("UMR-MP"), expected) / len(non_mated("UMR-MP"))
+
+    protocol, faces, masked = scene
+    elsewhere = replace(scene[0], name="elsewhere", digest="e" * 64)
+    (third,) = run((elsewhere, faces, masked), tmp_path / "r", threshold_from=str(tmp_path / "own"))
+    result = read_result(third / "result.json")
+    found = result.metrics["MR-MP"]["transferred"]
+    assert found["from"] == f"{protocol.name} UMR-UMP"
+    assert found["fmr10"]["threshold"] == threshold_at_fmr(non_mated("UMR-UMP"), 0.1).threshold
+    entries = {path: e for path, e in result.intervals["MR-MP"].items() if path.startswith("transferred.")}
+    assert entries and not any("clustered" in entry for entry in entries.values())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [("MR-UMP", "has no pairs of it"), ("UMR_MP", "neither a condition nor a folder"), ("own", "holds 0 results of")],
+)
+def test_thresholds_from_nowhere(scene, tmp_path: Path, wanted: str, message: str):
+    run(scene, tmp_path / "own")
+    wanted = str(tmp_path / "own") if wanted == "own" else wanted
+    with pytest.raises(MaskbenchError, match=message):
+        run(scene, tmp_path / "r", models=["dummy-failing"], threshold_from=wanted)
+    assert not (tmp_path / "r").exists()

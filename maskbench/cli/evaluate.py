@@ -33,6 +33,9 @@ Examples:
 )  # fmt: skip
 @click.option("--workers", default=0, type=click.IntRange(0, 256), help="Processes for landmarks; 0: every processor.")
 @click.option("--threshold", type=float, help="A threshold of your own; its FMR and FNMR are reported too.")
+@click.option(
+    "--threshold-from", help="Fix transferred thresholds on this condition, or on RESULTS of another protocol.",
+)  # fmt: skip
 @click.option("--allow-missing", is_flag=True, help="Count missing pictures as failures to extract a template.")
 @click.option(
     "--flip-sum", is_flag=True,
@@ -41,6 +44,7 @@ Examples:
 def evaluate(
     models: tuple[str, ...], protocol_name: str, faces: Path, masked: Path | None, out: Path, device: str, engine: str,
     align: str, cache: str, workers: int, threshold: float | None, allow_missing: bool, flip_sum: bool,
+    threshold_from: str | None,
 ) -> None:  # fmt: skip
     """Run recognizers on a protocol: align, embed, compare, measure. Writes scores.npz and result.json.
 
@@ -53,7 +57,9 @@ def evaluate(
     from maskbench.protocols import load_protocol
     from maskbench.results import RESULT_FILE, read_result
 
-    options = EvaluationOptions(device, engine, align, cache, workers, threshold, allow_missing, flip_sum)
+    options = EvaluationOptions(
+        device, engine, align, cache, workers, threshold, allow_missing, flip_sum, threshold_from
+    )
     folders = run(load_protocol(protocol_name), models, faces, masked, out, options, cache_root())
     click.echo(render_text(make_leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
     for folder in folders:

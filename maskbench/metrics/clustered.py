@@ -59,6 +59,14 @@ def add_clustered(
         _write(intervals, _transferred(condition, source, transferred), both, folds)
 
 
+def drop_transferred(intervals: Mapping[str, Any]) -> None:
+    """Take the intervals of figures at thresholds that other scores fixed: how the people there and here overlap is
+    not known."""
+    for path, interval in intervals.items():
+        if path.startswith("transferred.") and isinstance(interval, dict):
+            interval.pop("clustered", None)
+
+
 def _blocks(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Blocks with figures at a target FMR, name to target."""
     blocks = {name: block for name, block in metrics.items() if isinstance(block, Mapping) and "target" in block}

@@ -13,7 +13,7 @@ import numpy as np
 
 from maskbench.errors import MaskbenchError
 from maskbench.metrics.blocks import Rate, accuracies, incomplete, operating_points, publish, sorted_condition
-from maskbench.metrics.clustered import Subjects, add_clustered, subjects_of_condition
+from maskbench.metrics.clustered import Subjects, add_clustered, drop_transferred, subjects_of_condition
 from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
 from maskbench.metrics.errors import labels
 from maskbench.metrics.failures import Ftx, failure_counts, ftx
@@ -74,9 +74,14 @@ def summarise(
 
 
 def summarise_protocol(
-    protocol: Protocol, scores: ScoreSet, embeddings: EmbeddingSet, threshold: float | None = None
-) -> tuple[dict, dict, dict, dict]:
+    protocol: Protocol, scores: ScoreSet, embeddings: EmbeddingSet, threshold: float | None = None,
+    elsewhere: tuple[str, np.ndarray] | None = None,
+) -> tuple[dict, dict, dict, dict]:  # fmt: skip
     """Metrics, counts, thresholds and intervals of every condition that was run, each keyed by condition label.
+
+    Args:
+        elsewhere: where transferred thresholds are fixed, if not on the protocol's ``threshold_from``: a name, and
+            completed non-mated scores of the same recognizer.
 
     Raises:
         MaskbenchError: the parts belong to different protocols or recognizers, or a condition was run in part.
@@ -98,13 +103,15 @@ def summarise_protocol(
             mated[rows],
             status[rows],
             fold[rows],
-            threshold_from_scores=values[source],
-            threshold_from=protocol.threshold_from,
+            threshold_from_scores=values[source] if elsewhere is None else elsewhere[1],
+            threshold_from=protocol.threshold_from if elsewhere is None else elsewhere[0],
             threshold=threshold,
             ftx_by_role={role: _ftx(name, side[rows], embeddings) for role, side in sides.items()},
             subjects=None if people is None
             else subjects_of_condition(people, rows, source, name == protocol.threshold_from, fold),
         )
+        if elsewhere is not None:
+            drop_transferred(found["intervals"])
         for part, value in found.items():
             collected[part][name] = value
     return collected["metrics"], collected["counts"], collected["thresholds"], collected["intervals"]
