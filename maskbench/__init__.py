@@ -21,6 +21,7 @@ _PUBLIC = {
     "make_folders": "maskbench.protocols",
     "make_lfw": "maskbench.protocols",
     "make_leaderboard": "maskbench.leaderboard",
+    "make_protocol": "maskbench.protocol_making",
     "plot_results": "maskbench.report.plots",
     "render_torch": "maskbench.masking.render_torch",
     "synthesize": "maskbench.masking.engine",

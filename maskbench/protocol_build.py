@@ -10,12 +10,13 @@ import numpy as np
 
 from maskbench.errors import ProtocolError
 from maskbench.metrics.conditions import condition_labels
-from maskbench.protocol_tables import check_pairs, check_samples, tables_sha256
+from maskbench.protocol_tables import Templates, check_pairs, check_samples, check_templates, tables_sha256
 from maskbench.registry import nearest
 from maskbench.types import PairTable, Protocol, Sample
 
 FORMAT_VERSION = 1
 HEADER, SAMPLES, PAIRS = FILES = ("protocol.yaml", "samples.csv", "pairs.csv")
+TEMPLATES = "templates.csv"  # only where sides of pairs are several samples
 TEXT_KEYS = ("description", "licence", "source")
 
 MASKING_KEYS = {"recipe", "version", "seed"}
@@ -33,6 +34,7 @@ def build_protocol(
     licence: str = "",
     source: str = "",
     masking: Mapping[str, Any] | None = None,
+    templates: Templates | None = None,
 ) -> Protocol:
     """Check samples and pairs against each other and seal them under a digest.
 
@@ -44,12 +46,13 @@ def build_protocol(
     header = {"name": name, "version": version, "threshold_from": threshold_from}
     header |= {"description": description, "licence": licence, "source": source, "masking": dict(masking or {})}
     ordered = sorted(samples, key=lambda sample: sample.sample_id)
-    return seal(header, ordered, pairs, "", lambda key: HEADER)
+    return seal(header, ordered, pairs, "", lambda key: HEADER, templates)
 
 
 def seal(
-    header: Mapping[str, Any], samples: Sequence[Sample], pairs: PairTable, prefix: str, where: Locator
-) -> Protocol:
+    header: Mapping[str, Any], samples: Sequence[Sample], pairs: PairTable, prefix: str, where: Locator,
+    templates: Templates | None = None,
+) -> Protocol:  # fmt: skip
     """Check a header and tables that are in the order of their files, and make the protocol.
 
     Args:
@@ -62,7 +65,8 @@ def seal(
     """
     check_header(header, where)
     check_samples(samples, prefix + SAMPLES)
-    check_pairs(samples, pairs, prefix + PAIRS)
+    subjects = check_templates(samples, templates or {}, prefix + TEMPLATES)
+    check_pairs(samples, pairs, prefix + PAIRS, subjects)
     conditions = condition_names(pairs)
     threshold_from = header["threshold_from"]
     if threshold_from not in conditions:
@@ -76,8 +80,9 @@ def seal(
         samples={sample.sample_id: sample for sample in ordered},
         pairs=pairs,
         threshold_from=threshold_from,
-        digest=tables_sha256(sealed, ordered, pairs),
+        digest=tables_sha256(sealed, ordered, pairs, templates),
         masking=masking,
+        templates={key: tuple(templates[key]) for key in sorted(templates or {})},
         **{key: header.get(key, "") for key in TEXT_KEYS},
     )
 
@@ -89,7 +94,8 @@ def condition_names(pairs: PairTable) -> list[str]:
 
 
 def protocol_counts(protocol: Protocol) -> dict[str, int]:
-    """What the header's ``counts`` says: samples, subjects, pairs, mated, non_mated and folds (0 for none)."""
+    """What the header's ``counts`` says: samples, subjects, pairs, mated, non_mated and folds (0 for none); and
+    templates, where there are any."""
     mated = int(np.count_nonzero(protocol.pairs.mated))
     return {
         "samples": len(protocol.samples),
@@ -98,14 +104,15 @@ def protocol_counts(protocol: Protocol) -> dict[str, int]:
         "mated": mated,
         "non_mated": len(protocol.pairs) - mated,
         "folds": len(np.setdiff1d(protocol.pairs.fold, [0])),
-    }
+    } | ({"templates": len(protocol.templates)} if protocol.templates else {})
 
 
 def used_keys(protocol: Protocol) -> set[tuple[str, str]]:
-    """Every (sample id, condition) that a comparison needs."""
-    pairs = protocol.pairs
+    """Every (sample id, condition) that a comparison needs, those of its templates' samples among them."""
+    pairs, templates = protocol.pairs, protocol.templates
     sides = ((pairs.reference_id, pairs.reference_condition), (pairs.probe_id, pairs.probe_condition))
-    return {key for ids, conditions in sides for key in zip(ids.tolist(), conditions.tolist(), strict=True)}
+    keys = {key for ids, conditions in sides for key in zip(ids.tolist(), conditions.tolist(), strict=True)}
+    return {(sample, condition) for name, condition in keys for sample in templates.get(name, (name,))}
 
 
 def masked_paths(protocol: Protocol) -> list[str]:
@@ -118,7 +125,9 @@ def stranger_pairs(protocol: Protocol) -> int:
     """How many different pairs of subjects the non-mated comparisons are made of."""
     pairs, other = protocol.pairs, ~protocol.pairs.mated
     sides = zip(pairs.reference_id[other].tolist(), pairs.probe_id[other].tolist(), strict=True)
-    return len({frozenset(protocol.samples[side].subject_id for side in pair) for pair in sides})
+    owner = {name: sample.subject_id for name, sample in protocol.samples.items()}
+    owner |= {name: owner[members[0]] for name, members in protocol.templates.items()}
+    return len({frozenset(owner[side] for side in pair) for pair in sides})
 
 
 def check_header(header: Mapping[str, Any], where: Locator) -> None:

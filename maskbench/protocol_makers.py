@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
-
-import numpy as np
+from collections.abc import Sequence
+from pathlib import Path
 
 from maskbench.datasets import lfw
-from maskbench.datasets.folder import walk
-from maskbench.digest import file_sha256, generator
+from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError, ProtocolError
 from maskbench.protocol_build import build_protocol
-from maskbench.types import PairTable, Protocol, Sample
-
-CONDITIONS = (("UMR-UMP", "unmasked", "unmasked"), ("UMR-MP", "unmasked", "masked"), ("MR-MP", "masked", "masked"))
-FOLDS = 10
-SUBJECTS_PER_FOLD = 10  # 45 different pairs of subjects
-PATIENCE = 500
-
-Comparison = tuple[int, int, bool, str, str]  # fold, index within fold and class, mated, reference id, probe id
-
-
-def _pair_table(comparisons: Sequence[Comparison]) -> PairTable:
-    """Each comparison under each of CONDITIONS, whole conditions one after the other."""
-    folds, indices, mated, references, probes = zip(*comparisons, strict=True)
-    classes = ("m" if value else "n" for value in mated)
-    names = [f"f{fold:02d}/{kind}{index:03d}" for fold, kind, index in zip(folds, classes, indices, strict=True)]
-    repeats = len(CONDITIONS)
-    return PairTable(
-        pair_id=np.array([f"{label}/{name}" for label, _, _ in CONDITIONS for name in names]),
-        reference_id=np.array(references * repeats),
-        probe_id=np.array(probes * repeats),
-        reference_condition=np.repeat([reference for _, reference, _ in CONDITIONS], len(names)),
-        probe_condition=np.repeat([probe for _, _, probe in CONDITIONS], len(names)),
-        mated=np.array(mated * repeats, dtype=bool),
-        fold=np.array(folds * repeats, dtype=np.int64),
-    )
-
+from maskbench.protocol_draft import THREE, Comparison, Draft, pair_table
+from maskbench.protocol_drawn import folders_draft
+from maskbench.types import Protocol, Sample
 
 # ---------------------------------------------------------------- LFW
 
@@ -61,22 +35,32 @@ def make_lfw(
         ProtocolError: the pair list is malformed, or names images that are missing; the message says how many.
         MaskbenchError: ``faces`` cannot be read, or there is no pair list.
     """
-    path = Path(pairs_path) if pairs_path is not None else _find_lfw_pairs(Path(faces))
-    available = lfw.read_pairs(path)
-    if pairs_per_fold is not None and pairs_per_fold < 1:
-        raise ProtocolError(f"pairs_per_fold is {pairs_per_fold}; give a whole number from 1")
-    chosen = [pair for pair in available if pairs_per_fold is None or pair.index <= pairs_per_fold]
+    draft = lfw_draft(faces, THREE, pairs_path, pairs_per_fold)
     return build_protocol(
-        name if len(chosen) == len(available) else f"{name}-{len(chosen)}",
+        f"{name}-{draft.suffix}" if draft.suffix else name,
         1,
-        _lfw_samples(chosen, Path(faces), path),
-        _pair_table([_lfw_comparison(pair) for pair in chosen]),
+        draft.samples,
+        draft.pairs,
         "UMR-UMP",
         description="Labeled Faces in the Wild: every pair of the list under three conditions, in its folds.",
         licence="Tables only. The photographs are news pictures gathered for research and are not included.",
         masking={"recipe": "lfw-masked", "version": 1, "seed": 0},
         source="Huang et al., Labeled Faces in the Wild, University of Massachusetts, Technical Report 07-49, 2007",
     )
+
+
+def lfw_draft(
+    faces: Path, conditions: Sequence[str] = THREE, pairs_path: Path | None = None, pairs_per_fold: int | None = None
+) -> Draft:
+    """The tables of :func:`make_lfw` under any conditions; raises as it does."""
+    path = Path(pairs_path) if pairs_path is not None else _find_lfw_pairs(Path(faces))
+    available = lfw.read_pairs(path)
+    if pairs_per_fold is not None and pairs_per_fold < 1:
+        raise ProtocolError(f"pairs_per_fold is {pairs_per_fold}; give a whole number from 1")
+    chosen = [pair for pair in available if pairs_per_fold is None or pair.index <= pairs_per_fold]
+    suffix = "" if len(chosen) == len(available) else str(len(chosen))
+    pairs = pair_table([_lfw_comparison(pair) for pair in chosen], conditions)
+    return Draft(_lfw_samples(chosen, Path(faces), path), pairs, suffix)
 
 
 def _lfw_comparison(pair: lfw.LfwPair) -> Comparison:
@@ -127,73 +111,15 @@ def make_folders(faces: Path, total_pairs: int = 6000, name: str = "folders", se
         ProtocolError: no mated or no non-mated pair can be drawn.
         MaskbenchError: ``faces`` cannot be read.
     """
-    subjects: dict[str, list[str]] = {}
-    for file in walk(Path(faces)):
-        subject = str(PurePosixPath(file.path).parent)
-        if file.is_image and subject != ".":
-            subjects.setdefault(subject, []).append(file.path)
-    comparisons = _draw_folds(subjects, max(1, total_pairs // 2), seed)
-    if len({mated for _, _, mated, _, _ in comparisons}) < 2:
-        raise ProtocolError(
-            f"{faces}: {len(subjects)} subject folders with {sum(map(len, subjects.values()))} pictures give no mated "
-            "or no non-mated pair; give a folder with one folder per subject, and two pictures or more in some"
-        )
-    used = sorted({path for *_, reference, probe in comparisons for path in (reference, probe)})
+    draft = folders_draft(faces, THREE, total_pairs, seed)
     return build_protocol(
-        f"{name}-{len(comparisons)}",
+        f"{name}-{draft.suffix}",
         1,
-        [Sample(path, str(PurePosixPath(path).parent), path, file_sha256(Path(faces, path))) for path in used],
-        _pair_table(comparisons),
+        draft.samples,
+        draft.pairs,
         "UMR-UMP",
         description="Pairs drawn at random from pictures in one folder per subject, each under three conditions.",
         licence="Tables only; the pictures are not included.",
         masking={"recipe": "worn", "version": 1, "seed": 0},
         source=f"maskbench, seed {seed}",
     )
-
-
-def _draw_folds(subjects: dict[str, list[str]], per_class: int, seed: int) -> list[Comparison]:
-    names = sorted(subjects)
-    generator(seed, "folds").shuffle(names)
-    folds = max(1, min(FOLDS, max(2, len(names) // SUBJECTS_PER_FOLD), len(names) // 2, per_class))
-    drawn: list[tuple[list[tuple[str, str]], list[tuple[str, str]]]] = []
-    for fold in range(1, folds + 1):
-        members = [subjects[name] for name in sorted(names[fold - 1 :: folds])]
-        several = [pictures for pictures in members if len(pictures) > 1]
-        wanted = per_class // folds
-        mated = _draw(wanted if several else 0, lambda rng, of=several: _two_of_one(rng, of), seed, f"{fold} mated")
-        other = _draw(
-            wanted if len(members) > 1 else 0, lambda rng, of=members: _one_of_two(rng, of), seed, f"{fold} non-mated"
-        )
-        drawn.append((mated, other))
-    # Every fold counts alike in the mean over folds, so every fold has as many pairs of a class as the poorest.
-    shares = [min(len(fold[kind]) for fold in drawn) for kind in (0, 1)]
-    return [
-        (fold, index, kind == 0, *pair)
-        for fold, classes in enumerate(drawn, start=1)
-        for kind in (0, 1)
-        for index, pair in enumerate(classes[kind][: shares[kind]], start=1)
-    ]
-
-
-def _draw(
-    wanted: int, propose: Callable[[np.random.Generator], tuple[str, str]], seed: int, part: str
-) -> list[tuple[str, str]]:
-    """Up to ``wanted`` pairs, each in one direction only; gives up after PATIENCE repeats in a row."""
-    rng, pairs, repeats = generator(seed, part), dict[frozenset[str], tuple[str, str]](), 0
-    while len(pairs) < wanted and repeats < PATIENCE:
-        pair = propose(rng)
-        repeats = repeats + 1 if frozenset(pair) in pairs else 0
-        pairs.setdefault(frozenset(pair), pair)
-    return list(pairs.values())
-
-
-def _two_of_one(rng: np.random.Generator, subjects: Sequence[list[str]]) -> tuple[str, str]:
-    pictures = subjects[rng.integers(len(subjects))]
-    first, second = rng.choice(len(pictures), 2, replace=False)
-    return pictures[first], pictures[second]
-
-
-def _one_of_two(rng: np.random.Generator, subjects: Sequence[list[str]]) -> tuple[str, str]:
-    first, second = (subjects[index] for index in rng.choice(len(subjects), 2, replace=False))
-    return first[rng.integers(len(first))], second[rng.integers(len(second))]

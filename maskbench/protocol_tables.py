@@ -18,7 +18,10 @@ from maskbench.tables import read_columns
 from maskbench.types import PairTable, Sample
 
 SAMPLE_COLUMNS = ("sample_id", "subject_id", "path", "sha256")
+TEMPLATE_COLUMNS = ("template_id", "sample_id")
 PAIR_COLUMNS = ("pair_id", "reference_id", "probe_id", "reference_condition", "probe_condition", "mated", "fold")
+
+Templates = Mapping[str, Sequence[str]]  # template id to the ids of its samples
 
 _CONDITIONS = {"unmasked": "unmasked", "masked": "masked"}
 _BOOLEANS = {"true": True, "false": False}
@@ -69,6 +72,25 @@ def read_pairs(path: Path) -> PairTable:
     )
 
 
+def read_templates(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read ``templates.csv``: the samples of every template, in file order.
+
+    Raises:
+        ProtocolError: other columns, an empty field, or a template whose rows do not follow each other.
+    """
+    names, columns = read_columns(path, ProtocolError)
+    if tuple(names) != TEMPLATE_COLUMNS:
+        raise ProtocolError(f"{path}:1: the columns must be {','.join(TEMPLATE_COLUMNS)}, found {','.join(names)}")
+    templates: dict[str, list[str]] = {}
+    for line, (template, sample) in enumerate(zip(*columns, strict=True), start=2):
+        if not template or not sample:
+            raise ProtocolError(f"{path}:{line}: template_id or sample_id is empty")
+        if template in templates and template != next(reversed(templates)):
+            raise ProtocolError(f"{path}:{line}: the rows of template {template!r} do not follow each other; sort them")
+        templates.setdefault(template, []).append(sample)
+    return {template: tuple(members) for template, members in templates.items()}
+
+
 def _decode(
     text: Mapping[str, Sequence[str]], column: str, table: Mapping[str, Any], path: Path, wanted: str = ""
 ) -> list[Any]:
@@ -98,8 +120,43 @@ def check_samples(samples: Sequence[Sample], file: str) -> None:
             raise ProtocolError(f"{file}:{line}: path {error}") from error
 
 
-def check_pairs(samples: Sequence[Sample], pairs: PairTable, file: str) -> None:
-    """Raise ProtocolError, with the line in ``file``, for pairs that are malformed or contradict the samples."""
+def check_templates(samples: Sequence[Sample], templates: Templates, file: str) -> dict[str, str]:
+    """The subject of every template.
+
+    Raises:
+        ProtocolError: a template is empty, has the id of a sample, or has a sample that is unknown, there twice or
+            of another person.
+    """
+    subject_of = {sample.sample_id: sample.subject_id for sample in samples}
+    subjects: dict[str, str] = {}
+    line = 2
+    for template, members in templates.items():
+        if not template or template in subject_of:
+            raise ProtocolError(f"{file}:{line}: template_id {template!r} is empty or the id of a sample; rename it")
+        if not members:
+            raise ProtocolError(f"{file}:{line}: template {template!r} has no sample")
+        for place, member in enumerate(members):
+            if member not in subject_of:
+                raise ProtocolError(f"{file}:{line + place}: sample_id {member!r} is not in samples.csv")
+            if member in members[:place]:
+                raise ProtocolError(f"{file}:{line + place}: sample {member!r} is in template {template!r} twice")
+            if subject_of[member] != subject_of[members[0]]:
+                people = f"{subject_of[members[0]]!r} and {subject_of[member]!r}"
+                raise ProtocolError(f"{file}:{line + place}: template {template!r} mixes subjects {people}")
+        subjects[template] = subject_of[members[0]]
+        line += len(members)
+    return subjects
+
+
+def check_pairs(
+    samples: Sequence[Sample], pairs: PairTable, file: str, templates: Mapping[str, str] | None = None
+) -> None:
+    """Raise ProtocolError, with the line in ``file``, for pairs that are malformed or contradict the samples.
+
+    Args:
+        templates: the subject of every template that a side of a pair may name instead of a sample.
+    """
+    named = {sample.sample_id: sample.subject_id for sample in samples} | dict(templates or {})
     if not len(pairs):
         raise ProtocolError(f"{file}:1: no pairs; add at least one")
     _check_unique(pairs.pair_id.tolist(), file, "pair_id")
@@ -107,18 +164,19 @@ def check_pairs(samples: Sequence[Sample], pairs: PairTable, file: str) -> None:
     _fail_where(pairs.fold < 0, file, lambda i: f"fold is {pairs.fold[i]}; write 0 for none")
     _check_conditions(pairs.reference_condition, "reference_condition", file)
     _check_conditions(pairs.probe_condition, "probe_condition", file)
-    reference, probe = (_positions(samples, pairs, column, file) for column in ("reference_id", "probe_id"))
+    reference, probe = (_positions(named, pairs, column, file) for column in ("reference_id", "probe_id"))
     _fail_where(
         (reference == probe) & (pairs.reference_condition == pairs.probe_condition),
         file,
         lambda i: f"sample {str(pairs.reference_id[i])!r} is compared with itself under one condition",
     )
-    subjects = np.unique([sample.subject_id for sample in samples], return_inverse=True)[1]
+    owners = list(named.values())
+    subjects = np.unique(owners, return_inverse=True)[1]
     _fail_where(
         (subjects[reference] == subjects[probe]) != pairs.mated,
         file,
         lambda i: f"mated is {_boolean(pairs.mated[i])}, but the subjects are "
-        f"{samples[reference[i]].subject_id!r} and {samples[probe[i]].subject_id!r}",
+        f"{owners[reference[i]]!r} and {owners[probe[i]]!r}",
     )
 
 
@@ -127,9 +185,9 @@ def _check_conditions(values: np.ndarray, column: str, file: str) -> None:
     _fail_where(~np.isin(values, known), file, lambda i: f"{column} is {str(values[i])!r}; write {' or '.join(known)}")
 
 
-def _positions(samples: Sequence[Sample], pairs: PairTable, column: str, file: str) -> np.ndarray:
-    """(M,) indices into ``samples`` of the ids in a column of ``pairs``."""
-    position = {sample.sample_id: index for index, sample in enumerate(samples)}
+def _positions(named: Mapping[str, str], pairs: PairTable, column: str, file: str) -> np.ndarray:
+    """(M,) places in ``named`` of the ids in a column of ``pairs``."""
+    position = {key: index for index, key in enumerate(named)}
     ids = getattr(pairs, column)
     found = np.array([position.get(key, -1) for key in ids.tolist()])
     _fail_where(found < 0, file, lambda i: f"{column} {str(ids[i])!r} is not in samples.csv")
@@ -171,20 +229,29 @@ def pair_columns(pairs: PairTable) -> dict[str, list[str]]:
     return columns
 
 
+def template_columns(templates: Templates) -> dict[str, list[str]]:
+    """The columns of ``templates.csv`` by name; templates sorted, their samples in order."""
+    rows = [(template, sample) for template in sorted(templates) for sample in templates[template]]
+    return {name: [row[index] for row in rows] for index, name in enumerate(TEMPLATE_COLUMNS)}
+
+
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def tables_sha256(header: Sequence[Any], samples: Sequence[Sample], pairs: PairTable) -> str:
-    """SHA-256 over the header fields that change a result and over every column of both tables, as lines of UTF-8.
+def tables_sha256(
+    header: Sequence[Any], samples: Sequence[Sample], pairs: PairTable, templates: Templates | None = None
+) -> str:
+    """SHA-256 over the header fields that change a result and over every column of the tables, as lines of UTF-8.
 
-    ``samples`` must be sorted by id; the order of the pairs counts.
+    ``samples`` must be sorted by id; the order of the pairs counts. A protocol without templates has no third table.
 
     Raises:
         ProtocolError: a value holds a line break or a NUL, or is not UTF-8, so that no CSV line could hold it.
     """
     digest = hashlib.sha256(json.dumps(list(header)).encode())
-    for table in (sample_columns(samples), pair_columns(pairs)):
+    tables = [sample_columns(samples), pair_columns(pairs), *([template_columns(templates)] if templates else [])]
+    for table in tables:
         for name, values in table.items():
             text = "\n".join(values)
             if text.count("\n") >= max(len(values), 1) or "\r" in text or "\0" in text:

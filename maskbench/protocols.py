@@ -7,7 +7,6 @@ maskbench makes itself in ``protocol_makers``; all of it is meant to be imported
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from importlib import resources
@@ -22,6 +21,7 @@ from maskbench.protocol_build import (
     HEADER,
     PAIRS,
     SAMPLES,
+    TEMPLATES,
     TEXT_KEYS,
     Locator,
     build_protocol,
@@ -31,9 +31,18 @@ from maskbench.protocol_build import (
     seal,
 )
 from maskbench.protocol_makers import make_folders, make_lfw
-from maskbench.protocol_tables import pair_columns, read_pairs, read_samples, sample_columns
+from maskbench.protocol_tables import (
+    pair_columns,
+    read_pairs,
+    read_samples,
+    read_templates,
+    sample_columns,
+    template_columns,
+)
+from maskbench.protocol_template import shipped_templates
+from maskbench.protocol_yaml import read_mapping
 from maskbench.registry import nearest
-from maskbench.tables import csv_text, read_text
+from maskbench.tables import csv_text
 from maskbench.types import Protocol
 
 __all__ = [
@@ -44,6 +53,7 @@ __all__ = [
     "make_lfw",
     "masked_paths",
     "protocol_counts",
+    "renamed",
     "shipped_protocols",
     "write_protocol",
 ]
@@ -80,39 +90,16 @@ def load_protocol(name_or_dir: str | Path) -> Protocol:
         shipped = shipped_protocols()
         if str(name_or_dir) not in shipped:
             hint = nearest(str(name_or_dir), shipped)
+            if str(name_or_dir) in shipped_templates():
+                hint = f"it is a template: 'maskbench protocol make {name_or_dir} FACES OUT' makes the protocol"
             raise ProtocolError(f"{name_or_dir}: neither a protocol folder nor a shipped protocol; {hint}")
         folder = shipped[str(name_or_dir)]
-    header, where = _read_header(folder / HEADER)
+    header, where = read_mapping(folder / HEADER, HEADER_KEYS, REQUIRED_KEYS)
     samples, pairs = read_samples(folder / SAMPLES), read_pairs(folder / PAIRS)
-    protocol = seal(header, samples, pairs, f"{folder}{os.sep}", where)
+    templates = read_templates(folder / TEMPLATES) if (folder / TEMPLATES).exists() else None
+    protocol = seal(header, samples, pairs, f"{folder}{os.sep}", where, templates)
     _check_summary(header, protocol, where)
     return protocol
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], Locator]:
-    import yaml
-
-    text = read_text(path, ProtocolError)
-    try:
-        node, header = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ProtocolError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML ({reason})") from error
-    if not isinstance(header, dict):
-        raise ProtocolError(f"{path}:1: expected keys and values, such as 'name: my-protocol'")
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            raise ProtocolError(f"{path}:{line}: {key.value!r} is already on line {lines[key.value]}")
-        if key.value not in HEADER_KEYS:
-            raise ProtocolError(f"{path}:{line}: unknown key {key.value!r}; {nearest(str(key.value), HEADER_KEYS)}")
-        lines[key.value] = line
-    for key in REQUIRED_KEYS:
-        if key not in lines:
-            raise ProtocolError(f"{path}:1: {key!r} is missing; needed: {', '.join(REQUIRED_KEYS)}")
-    return header, lambda key: f"{path}:{lines.get(key, 1)}"
 
 
 def _check_summary(header: Mapping[str, Any], protocol: Protocol, where: Locator) -> None:
@@ -130,26 +117,38 @@ def _check_summary(header: Mapping[str, Any], protocol: Protocol, where: Locator
             raise ProtocolError(f"{where('counts')}: counts says {value!r} {key}, the tables have {actual[key]}")
 
 
+def renamed(protocol: Protocol, name: str) -> Protocol:
+    """The protocol under another name; what its maker put behind the template's name stays. Raises ProtocolError."""
+    suffix = protocol.name.rpartition("-")[2]
+    return build_protocol(
+        f"{name}-{suffix}", protocol.version, protocol.samples.values(), protocol.pairs, protocol.threshold_from,
+        description=protocol.description, licence=protocol.licence, source=protocol.source, masking=protocol.masking,
+        templates=protocol.templates,
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- writing
 
 
 def write_protocol(protocol: Protocol, folder: Path) -> None:
-    """Write a protocol folder. A reader finds the old three files or the new three, never a mixture.
+    """Write a protocol folder. A reader finds the old files or the new ones, never a mixture.
 
     Raises:
-        ProtocolError: ``folder`` exists and holds anything but the three files of a protocol.
+        ProtocolError: ``folder`` exists and holds anything but the files of a protocol.
         MaskbenchError: it cannot be written.
     """
     target = Path(os.path.realpath(folder))
     _check_replaceable(target)
-    token = secrets.token_hex(8)
-    fresh, old = target.parent / f".{token}.tmp", target.parent / f".{token}.old"
+    fresh, old = (Path(files.temporary_in(target.parent, kind)) for kind in ("tmp", "old"))
     samples = sample_columns(list(protocol.samples.values()))
     pairs = pair_columns(protocol.pairs)
     try:
         files.write_text(fresh / HEADER, _header_text(protocol))
         files.write_text(fresh / SAMPLES, csv_text(list(samples), zip(*samples.values(), strict=True)))
         files.write_text(fresh / PAIRS, csv_text(list(pairs), zip(*pairs.values(), strict=True)))
+        if protocol.templates:
+            templates = template_columns(protocol.templates)
+            files.write_text(fresh / TEMPLATES, csv_text(list(templates), zip(*templates.values(), strict=True)))
         if target.is_dir():
             os.rename(target, old)
         os.rename(fresh, target)
@@ -166,7 +165,7 @@ def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ProtocolError(f"{folder}: is a file; give a folder")
     present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    other = sorted(present - set(FILES))
+    other = sorted(present - {*FILES, TEMPLATES})
     if other or (present and HEADER not in present):
         raise ProtocolError(f"{folder}: not replaced, for it is no protocol folder or holds more than one "
                             f"({', '.join(other[:3]) or 'no ' + HEADER}); give a new folder")

@@ -116,6 +116,7 @@ def load_recipe(name_or_path: str | Path, version: int | None = None) -> Recipe:
     """Load a shipped recipe by its name, or a file by its path.
 
     Args:
+        name_or_path: a recipe's name or file; "NAME:ENTRY" or "NAME:ENTRY:COLOUR" for one entry of a shipped recipe.
         version: the version that a protocol is made for.
 
     Raises:
@@ -123,8 +124,12 @@ def load_recipe(name_or_path: str | Path, version: int | None = None) -> Recipe:
             "FILE:LINE: ..." and has the nearest known word.
     """
     from maskbench.masking.recipe_file import read_recipe
+    from maskbench.masking.recipe_part import select_part
 
     shipped, path = list_recipes(), Path(name_or_path)
+    name, _, part = str(name_or_path).partition(":")
+    if part and name in shipped:
+        return select_part(load_recipe(name, version), part)
     if str(name_or_path) in shipped:
         path = shipped[str(name_or_path)]
     elif path.suffix not in (".yaml", ".yml"):

@@ -104,7 +104,7 @@ def test_the_whole_road_by_hand(crop_folder, tmp_path: Path, call):
     lines += [f"Subject_{k:03d}\t1\t2" for k in range(8)]
     lines += [f"Subject_{k:03d}\t1\tSubject_{k + 2:03d}\t2" for k in range(8)]
     (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
-    code, out, _ = call("protocol", "make", "lfw", faces, work / "protocol", "--pairs", tmp_path / "pairs.txt")
+    code, out, _ = call("protocol", "make", "lfw-masked", faces, work / "protocol", "--pairs", tmp_path / "pairs.txt")
     assert code == 0 and "48" in out
     assert call("protocol", "check", work / "protocol")[0] == 0
     options = ["--landmarks", "aligned", "--workers", "1", "--no-cache", "--protocol", work / "protocol"]
@@ -216,10 +216,10 @@ def test_bad_folders_and_files(crop_folder, tmp_path: Path, call):
     assert_refused(call("synthesize", faces, tmp_path / "o", "--mask", "surgicl"), 'did you mean "surgical"')
     assert_refused(call("synthesize", faces, "/proc/no/way"), "cannot be used")
     (tmp_path / "pairs.txt").write_text("1\t1\nSubject_000\t1\t2\nSubject_000\tone\tSubject_001\t1\n")
-    answer = call("protocol", "make", "lfw", faces, tmp_path / "p", "--pairs", tmp_path / "pairs.txt")
+    answer = call("protocol", "make", "lfw-masked", faces, tmp_path / "p", "--pairs", tmp_path / "pairs.txt")
     assert_refused(answer, "pairs.txt:3")
     (tmp_path / "pairs.txt").write_text("1\t1\nSubject_000\t1\t2\nNobody\t1\tSubject_001\t1\n")
-    answer = call("protocol", "make", "lfw", faces, tmp_path / "p", "--pairs", tmp_path / "pairs.txt")
+    answer = call("protocol", "make", "lfw-masked", faces, tmp_path / "p", "--pairs", tmp_path / "pairs.txt")
     assert_refused(answer, "pairs.txt:3", "Nobody_0001")
     assert not (tmp_path / "p").exists()
     assert_refused(call("protocol", "check", tmp_path / "none"), "none")
