@@ -3,13 +3,28 @@
 from maskbench.metrics.accuracy import FoldAccuracy, best_threshold_accuracy, fold_accuracy
 from maskbench.metrics.conditions import LABELS, condition_label, condition_labels
 from maskbench.metrics.curves import Det, Roc, auc, det, roc, thin
+from maskbench.metrics.dcf import MinDcf, min_dcf
 from maskbench.metrics.eer import Eer
-from maskbench.metrics.errors import FmrPoint, FnmrPoint, fmr, fnmr, fnmr_at_fmr, split, threshold_at_fmr
+from maskbench.metrics.errors import (
+    FmrPoint,
+    FnmrPoint,
+    TarPoint,
+    fmr,
+    fnmr,
+    fnmr_at_fmr,
+    split,
+    tar_at_far,
+    threshold_at_fmr,
+    zero_fmr,
+)
 from maskbench.metrics.failures import FailureCounts, Ftx, failure_counts, fnmr_including_failures, ftx
+from maskbench.metrics.identification import ClosedSet, OpenSet, closed_set, open_set, score_matrix
 from maskbench.metrics.intervals import rule_of_three, wilson
+from maskbench.metrics.separation import Separation, separation
 
 __all__ = [
     "LABELS",
+    "ClosedSet",
     "Det",
     "Eer",
     "FailureCounts",
@@ -17,9 +32,14 @@ __all__ = [
     "FnmrPoint",
     "FoldAccuracy",
     "Ftx",
+    "MinDcf",
+    "OpenSet",
     "Roc",
+    "Separation",
+    "TarPoint",
     "auc",
     "best_threshold_accuracy",
+    "closed_set",
     "condition_label",
     "condition_labels",
     "det",
@@ -30,10 +50,16 @@ __all__ = [
     "fnmr_including_failures",
     "fold_accuracy",
     "ftx",
+    "min_dcf",
+    "open_set",
     "roc",
     "rule_of_three",
+    "score_matrix",
+    "separation",
     "split",
+    "tar_at_far",
     "thin",
     "threshold_at_fmr",
     "wilson",
+    "zero_fmr",
 ]

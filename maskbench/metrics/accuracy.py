@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.arrays import ascending, both_classes, just_above, matches
-from maskbench.metrics.curves import counts_below
-from maskbench.metrics.errors import labels, split
+from maskbench.metrics.arrays import both_classes, matches
+from maskbench.metrics.costs import lowest_cost
+from maskbench.metrics.errors import labels, sorted_classes, split
 from maskbench.types import Status
+
+NO_FOLDS = "accuracy over folds needs at least two folds; give the pairs fold numbers 1, 2, ..."
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def best_threshold_accuracy(scores: np.ndarray, mated: np.ndarray) -> tuple[floa
     Raises:
         MaskbenchError: malformed input, or one class is missing.
     """
-    mated_scores, non_mated_scores = (ascending(part) for part in split(scores, mated))
+    mated_scores, non_mated_scores = both_classes(*sorted_classes(scores, mated))
     threshold, correct = _best(mated_scores, non_mated_scores)
     return correct / (len(mated_scores) + len(non_mated_scores)), threshold
 
@@ -137,7 +139,7 @@ def _fold_numbers(fold: np.ndarray) -> np.ndarray:
         raise MaskbenchError(f"fold: expected integers, found {fold.dtype}")
     numbers = np.unique(fold)
     if len(numbers) < 2:
-        raise MaskbenchError("accuracy over folds needs at least two folds; give the pairs fold numbers 1, 2, ...")
+        raise MaskbenchError(NO_FOLDS)
     if numbers[0] < 1:
         raise MaskbenchError(f"fold {numbers[0]} beside others: number the folds of all pairs from 1, or give none")
     return numbers
@@ -145,24 +147,5 @@ def _fold_numbers(fold: np.ndarray) -> np.ndarray:
 
 def _best(mated: np.ndarray, non_mated: np.ndarray) -> tuple[float | int, int]:
     """The best threshold of two ascending classes, and the number of correct decisions there."""
-    distinct, misses, rejected = counts_below(mated, non_mated)
-    correct = len(mated) - misses + rejected
-    if distinct[-1] == np.inf:  # no threshold lies above
-        correct = correct[:-1]
-    best = np.flatnonzero(correct == correct.max())
-    return _between(distinct, int(best[(len(best) - 1) // 2])), int(correct.max())
-
-
-def _between(distinct: np.ndarray, start: int) -> float | int:
-    """A threshold that rejects exactly the first ``start`` distinct scores, midway to the next where there is one."""
-    if start == 0:
-        return distinct[0].item()
-    if start == len(distinct):
-        return just_above(distinct[-1])
-    below, high = distinct[start - 1], distinct[start]
-    if distinct.dtype.kind == "i":
-        return -((-int(below) - int(high)) // 2)
-    half = distinct.dtype.type(0.5)
-    with np.errstate(invalid="ignore"):
-        middle = below * half + high * half  # halved first: the sum of two large scores overflows
-    return middle.item() if below < middle < high else high.item()
+    found = lowest_cost(mated, non_mated)
+    return found.threshold, len(mated) + len(non_mated) - found.cost

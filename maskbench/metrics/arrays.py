@@ -15,6 +15,7 @@ from maskbench.errors import MaskbenchError
 
 LARGEST_INTEGER = 2**62  # larger integer scores are refused, so that "score + 1" always exists in int64
 EXACT_IN_FLOAT64 = 2**53
+LARGE = 1 << 17  # scores from which a compiled loop pays for loading numba
 
 
 def as_scores(scores: np.ndarray, name: str) -> np.ndarray:
@@ -68,6 +69,11 @@ def _exactly(scores: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def ascending(scores: np.ndarray) -> np.ndarray:
     """The scores in ascending order; the same array when it is sorted already, so that callers may sort once."""
     return scores if (scores[:-1] <= scores[1:]).all() else np.sort(scores)
+
+
+def below(ordered: np.ndarray, threshold: float) -> int:
+    """How many of the ascending scores a threshold rejects (score < threshold), exactly, in O(log N)."""
+    return int(np.searchsorted(ordered, ceiling(threshold, ordered.dtype)))
 
 
 def just_above(score: np.generic) -> float | int | None:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.accuracy import best_threshold_accuracy, fold_accuracy
-from maskbench.metrics.arrays import ascending
-from maskbench.metrics.curves import auc
-from maskbench.metrics.eer import eer
-from maskbench.metrics.errors import NOT_RESOLVABLE, FmrPoint, false_matches, false_non_matches, threshold_at_fmr
+from maskbench.metrics.accuracy import NO_FOLDS, fold_accuracy
+from maskbench.metrics.arrays import as_scores, ascending, both_classes
+from maskbench.metrics.costs import lowest_cost
+from maskbench.metrics.curves import auc_sorted
+from maskbench.metrics.dcf import min_dcf_sorted
+from maskbench.metrics.eer import eer_sorted
+from maskbench.metrics.errors import (
+    FAR_TARGETS,
+    FMR_TARGETS,
+    NOT_RESOLVABLE,
+    FmrPoint,
+    errors_sorted,
+    sorted_classes,
+    threshold_sorted,
+    zero_fmr_threshold,
+)
 from maskbench.metrics.failures import FailureCounts
+from maskbench.metrics.identification import ClosedSet, OpenSet
 from maskbench.metrics.intervals import rule_of_three, wilson
+from maskbench.metrics.separation import separation_sorted
 
-TARGETS = {"fmr100": 0.01, "fmr1000": 0.001}
+TARGETS = FMR_TARGETS
+TRANSFERRED = FMR_TARGETS | {"fmr100000": 0.00001}  # NIST's FRVT 6A and 6B fix the threshold at FMR 1e-5
 RULE = "strict"
+RANKS = (1, 5, 10, 20)
 OPTIMISTIC = "optimistic: the threshold is chosen on the scores it is judged by"
 
 
@@ -33,34 +48,80 @@ class Rate:
 
 @dataclass(frozen=True)
 class Condition:
-    """Completed scores by class, ascending, and what failed."""
+    """Completed scores by class, ascending, of one dtype (``both_classes``), and what failed."""
 
     mated: np.ndarray
     non_mated: np.ndarray
     counts: FailureCounts
 
 
+def sorted_condition(scores: np.ndarray, mated: np.ndarray, status: np.ndarray, counts: FailureCounts) -> Condition:
+    """The completed comparisons, sorted once for everything that follows. Errors as for ``errors.split``."""
+    return Condition(*both_classes(*sorted_classes(scores, mated, status)), counts)
+
+
 def operating_points(
-    condition: Condition, source: np.ndarray | None, source_name: str, threshold: float | None
+    condition: Condition,
+    source: np.ndarray | None,
+    source_name: str,
+    threshold: float | None,
+    rule: str = RULE,
 ) -> dict[str, Any]:
-    """FMR100, FMR1000, EER, AUC, transferred thresholds and, if asked for, a threshold chosen elsewhere."""
+    """All figures that need nothing but the sorted scores: FNMR and TAR at fixed FMR, zero FMR, EER, AUC, separation,
+    detection cost, transferred thresholds and, if asked for, a threshold chosen elsewhere.
+
+    Args:
+        condition: at least one score of each class.
+        source: completed non-mated scores that transferred thresholds are fixed on, or None.
+        source_name: the condition that they are of.
+        threshold: one chosen elsewhere, or None.
+        rule: "strict" or "closest", by which FMR10 to FMR10000 choose their threshold, here and transferred. TAR at
+            FAR stays strict, as the protocols that use it say "FAR below".
+    """
+    mated, non_mated = condition.mated, condition.non_mated
     tree: dict[str, Any] = {}
     for name, target in TARGETS.items():
-        point = threshold_at_fmr(condition.non_mated, target, RULE)
-        tree[name] = {"target": target, "rule": RULE} | _at_point(condition, point, "fmr_measured")
-    rate = eer(condition.mated, condition.non_mated)
+        point = threshold_sorted(non_mated, target, rule)
+        tree[name] = {"target": target, "rule": rule} | _at_point(condition, point, "fmr_measured")
+    tree["zero_fmr"] = _at_point(condition, zero_fmr_threshold(non_mated), "fmr_measured")
+    tree["tar_at_far"] = {f"{target:g}": _tar(condition, target) for target in FAR_TARGETS}
+    rate = eer_sorted(mated, non_mated)
     tree["eer"] = {"value": rate.value, "low": rate.low, "high": rate.high, "threshold": _number(rate.threshold)}
-    tree["auc"] = auc(condition.mated, condition.non_mated)
-    tree["transferred"] = _transferred(condition, source, source_name)
+    tree["auc"] = auc_sorted(mated, non_mated)
+    tree["separation"] = _separation(condition)
+    tree["min_dcf"] = _min_dcf(condition)
+    tree["transferred"] = _transferred(condition, source, source_name, rule)
     if threshold is not None:
         tree["at_threshold"] = _at(condition, threshold, "fmr")
     return tree
 
 
+def _tar(condition: Condition, target: float) -> dict[str, Any]:
+    """TAR at one FAR: the complement of the block that ``_at_point`` makes."""
+    found = _at_point(condition, threshold_sorted(condition.non_mated, target, RULE), "fmr_measured")
+    block: dict[str, Any] = {"target": target, "rule": RULE}
+    for name, value in found.items():
+        hits = Rate(value.n - value.count, value.n) if isinstance(value, Rate) else value
+        block |= {name.replace("fnmr", "tar"): hits} if name.startswith("fnmr") else {name: value}
+    return block
+
+
+def _separation(condition: Condition) -> dict[str, Any]:
+    found = dict(vars(separation_sorted(condition.mated, condition.non_mated)))
+    reason = found.pop("reason")
+    return found | ({"reason": reason} if reason else {})
+
+
+def _min_dcf(condition: Condition) -> dict[str, Any]:
+    found = dict(vars(min_dcf_sorted(condition.mated, condition.non_mated)))
+    return found | _at(condition, found["threshold"], "fmr") | {"note": OPTIMISTIC}
+
+
 def _at(condition: Condition, threshold: float, fmr_name: str) -> dict[str, Any]:
-    misses, counts = false_non_matches(condition.mated, threshold), condition.counts
+    misses, matches = errors_sorted(condition.mated, condition.non_mated, threshold)
+    counts = condition.counts
     return {
-        fmr_name: Rate(false_matches(condition.non_mated, threshold), counts.non_mated_completed),
+        fmr_name: Rate(matches, counts.non_mated_completed),
         "fnmr": Rate(misses, counts.mated_completed),
         "fnmr_including_failures": Rate(misses + counts.mated_failed, counts.mated),
         "threshold": _number(threshold),
@@ -70,23 +131,23 @@ def _at(condition: Condition, threshold: float, fmr_name: str) -> dict[str, Any]
 def _at_point(condition: Condition, point: FmrPoint, fmr_name: str) -> dict[str, Any]:
     if point.threshold is None:
         missing = dict.fromkeys((fmr_name, "fnmr", "fnmr_including_failures", "threshold"))
-        return missing | {"flag": point.flag, "reason": _why(point)}
+        return missing | {"flag": point.flag, "reason": _why(point, "FMR", "non-mated comparisons")}
     return _at(condition, point.threshold, fmr_name) | {"flag": point.flag}
 
 
-def _why(point: FmrPoint) -> str:
+def _why(point: FmrPoint, rate: str, trials: str) -> str:
     if point.flag == NOT_RESOLVABLE:
-        return f"the target FMR is below 1/{point.comparisons}, one error in all completed non-mated comparisons"
-    return "too many non-mated scores are infinite for any threshold to reach the target FMR"
+        return f"the target {rate} is below 1/{point.comparisons}, one error in all completed {trials}"
+    return f"too many scores of {trials} are infinite for any threshold to reach the target {rate}"
 
 
-def _transferred(condition: Condition, source: np.ndarray | None, source_name: str) -> dict[str, Any]:
+def _transferred(condition: Condition, source: np.ndarray | None, source_name: str, rule: str) -> dict[str, Any]:
     if source is None or len(source) == 0:
         return {"from": source_name, "reason": "no completed non-mated comparison to fix a threshold on"}
-    source = ascending(np.asarray(source))
+    source = ascending(as_scores(source, "non-mated"))
     blocks = {
-        name: {"target": target, "rule": RULE} | _at_point(condition, threshold_at_fmr(source, target, RULE), "fmr")
-        for name, target in TARGETS.items()
+        name: {"target": target, "rule": rule} | _at_point(condition, threshold_sorted(source, target, rule), "fmr")
+        for name, target in TRANSFERRED.items()
     }
     return {"from": source_name} | blocks
 
@@ -95,8 +156,7 @@ def accuracies(
     condition: Condition, scores: np.ndarray, mated: np.ndarray, failed: np.ndarray, fold: np.ndarray | None
 ) -> dict[str, Any]:
     """Accuracy at the best threshold and over folds; ``scores``, ``mated`` and ``failed`` are (M,), in one order."""
-    _, threshold = best_threshold_accuracy(scores[~failed], mated[~failed])
-    point = _at(condition, threshold, "fmr")
+    point = _at(condition, lowest_cost(condition.mated, condition.non_mated).threshold, "fmr")
     total = condition.counts.mated_completed + condition.counts.non_mated_completed
     correct = total - point["fmr"].count - point["fnmr"].count
     best = {"accuracy": Rate(correct, total), "accuracy_including_failures": Rate(correct, len(scores))}
@@ -107,7 +167,9 @@ def accuracies(
 
 
 def _folds(scores: np.ndarray, mated: np.ndarray, fold: np.ndarray | None, failed: np.ndarray) -> dict[str, Any]:
-    found = fold_accuracy(scores, mated, np.zeros(len(scores), int) if fold is None else fold, failed)
+    if fold is None or not fold.any():
+        raise MaskbenchError(NO_FOLDS)  # before anything is split
+    found = fold_accuracy(scores, mated, fold, failed)
     return {
         "mean": found.mean,
         "std": found.std,
@@ -128,6 +190,25 @@ def _or_reason(compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"reason": str(error)}
 
 
+def closed_set_block(found: ClosedSet, ranks: Sequence[int] = RANKS) -> dict[str, Any]:
+    """Rank-N rates as ``Rate`` leaves under "rank1" and so on (no further than there are subjects), and the CMC."""
+    searches = len(found.ranks)
+    rates = {f"rank{rank}": Rate(found.hits(rank), searches) for rank in ranks if rank <= found.subjects}
+    sizes = {"searches": searches, "searches_failed": found.failed, "subjects": found.subjects}
+    return rates | sizes | {"cmc": found.cmc().tolist()}
+
+
+def open_set_block(found: OpenSet, target: float) -> dict[str, Any]:
+    """FNIR at one target FPIR, with ``Rate`` leaves, as ``_at_point`` does for FNMR."""
+    point = found.point
+    block: dict[str, Any] = {"target": target, "rule": RULE, "rank": found.rank, "subjects": found.subjects}
+    if found.misses is None:
+        block |= dict.fromkeys(("fpir_measured", "fnir", "threshold"))
+        return block | {"flag": point.flag, "reason": _why(point, "FPIR", "non-mated searches")}
+    rates = {"fpir_measured": Rate(point.errors, point.comparisons), "fnir": Rate(found.misses, found.searches)}
+    return block | rates | {"threshold": _number(point.threshold), "flag": point.flag}
+
+
 def incomplete(counts: FailureCounts) -> dict[str, Any]:
     """What can be said when a class has no completed comparison."""
     names = [name for name in ("mated", "non_mated") if not getattr(counts, f"{name}_completed")]
@@ -137,6 +218,10 @@ def incomplete(counts: FailureCounts) -> dict[str, Any]:
         block |= {"flag": "", "reason": "no completed mated comparison"}
         block["fnmr_including_failures"] = Rate(counts.mated_failed, counts.mated)
         tree |= {name: {"target": target, "rule": RULE} | block for name, target in TARGETS.items()}
+        del block["fnmr"], block["fnmr_including_failures"]
+        block |= {"tar": None, "tar_including_failures": Rate(0, counts.mated)}
+        far = {f"{target:g}": {"target": target, "rule": RULE} | block for target in FAR_TARGETS}
+        tree["tar_at_far"] = far
     return tree
 
 

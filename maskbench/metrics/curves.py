@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.arrays import ascending, both_classes, just_above
+from maskbench.metrics.arrays import LARGE, ascending, both_classes, just_above
+from maskbench.metrics.eer import first_high, last_low
+from maskbench.metrics.errors import FAR_TARGETS, FMR_TARGETS
+
+REPORTED = tuple(sorted({*FMR_TARGETS.values(), *FAR_TARGETS}))  # the FMRs at which figures are given
+WHOLE = 32  # points from which a thinned curve holds all reported ones
 
 
 @dataclass(frozen=True)
@@ -100,28 +105,99 @@ def auc(mated: np.ndarray, non_mated: np.ndarray) -> float:
     This is the Mann-Whitney statistic / (mated x non-mated), summed in integers (Hanley and McNeil, Radiology 143,
     1982). Arguments and errors as for ``det``.
     """
-    mated, non_mated = (ascending(scores) for scores in both_classes(mated, non_mated))
+    return auc_sorted(*(ascending(scores) for scores in both_classes(mated, non_mated)))
+
+
+def auc_sorted(mated: np.ndarray, non_mated: np.ndarray) -> float:
+    """``auc`` of what ``both_classes`` returned, each class ascending, in O(N) without further memory."""
+    pairs = len(mated) * len(non_mated)
+    if len(mated) + len(non_mated) >= LARGE:
+        from maskbench.metrics.kernels import wins as count
+
+        return int(count(mated, non_mated)) / (2 * pairs)
     smaller, larger = (mated, non_mated) if len(mated) <= len(non_mated) else (non_mated, mated)
     # Twice the number of pairs that the smaller class wins, ties as half: below + (below or equal).
     wins = sum(int(np.searchsorted(larger, smaller, side).sum()) for side in ("left", "right"))
-    pairs = len(mated) * len(non_mated)
     return (wins if smaller is mated else 2 * pairs - wins) / (2 * pairs)
 
 
 def thin(curve: Det, points: int) -> Det:
     """At most ``points`` points of a DET for plotting, spread evenly over log FMR, end points kept.
 
-    Each kept point is the lowest FNMR at its FMR. Never report a value read from a thinned curve.
+    Each kept point is the lowest FNMR at its FMR. From ``WHOLE`` points on, those at every reported FMR (by the strict
+    rule) are among them, and the two that bracket the EER besides, so that a picture shows the figures of the report.
+    Never report a value read from a thinned curve all the same.
 
     Raises:
         MaskbenchError: fewer than three points are asked for.
     """
-    if points < 3:
-        raise MaskbenchError(f"cannot thin a curve to {points} points; ask for at least 3")
+    _check_points(points)
     if len(curve) <= points:
         return curve
-    smallest = curve.fmr[curve.fmr > 0].min()
-    # FMR falls along the curve: the first point with FMR <= grid value has the lowest FNMR there.
-    kept = np.searchsorted(-curve.fmr, -np.geomspace(smallest, 1, points - 2), "left")
-    kept = np.unique(np.concatenate([[0], kept, [len(curve) - 1]]))
-    return Det(curve.thresholds[kept], curve.fmr[kept], curve.fnmr[kept])
+    levels = _levels(curve.fmr[curve.fmr > 0].min(), points)
+    # FMR falls along the curve: the first point with FMR <= level has the lowest FNMR there.
+    kept = [np.searchsorted(-curve.fmr, -levels, "left"), [0, len(curve) - 1]]
+    if points >= WHOLE:
+        gap = curve.fnmr - curve.fmr  # never falls
+        kept.append([np.searchsorted(gap, 0, "right") - 1, np.searchsorted(gap, 0, "left")])
+    chosen = np.unique(np.concatenate(kept))
+    return Det(curve.thresholds[chosen], curve.fmr[chosen], curve.fnmr[chosen])
+
+
+def thin_det(mated: np.ndarray, non_mated: np.ndarray, points: int) -> Det:
+    """``thin(det(mated, non_mated), points)`` without the exact curve: O(points log N) once the scores are sorted.
+
+    Arguments and errors as for ``det`` and ``thin``.
+    """
+    return thin_det_sorted(*(ascending(scores) for scores in both_classes(mated, non_mated)), points)
+
+
+def thin_det_sorted(mated: np.ndarray, non_mated: np.ndarray, points: int) -> Det:
+    """``thin_det`` of what ``both_classes`` returned, each class ascending."""
+    _check_points(points)
+    step = max(1, (len(mated) + len(non_mated)) // (8 * points))
+    if len(np.unique(np.concatenate([mated[::step], non_mated[::step]]))) < points:
+        return thin(det(mated, non_mated), points)  # perhaps so few distinct scores that all are kept
+    count = len(non_mated)
+    smallest = (count - np.searchsorted(non_mated, non_mated[-1])) / count
+    found = [_first_within(mated, non_mated, _levels(smallest, points)), [min(mated[0], non_mated[0])]]
+    if points >= WHOLE:
+        found.append(_brackets(mated, non_mated))
+    scores = np.unique(np.concatenate(found).astype(mated.dtype))
+    misses, rejected = np.searchsorted(mated, scores), np.searchsorted(non_mated, scores)
+    end = just_above(max(mated[-1], non_mated[-1]))
+    thresholds = np.append(scores, scores.dtype.type(np.nan if end is None else end))
+    return Det(thresholds, np.append((count - rejected) / count, 0.0), np.append(misses / len(mated), 1.0))
+
+
+def _check_points(points: int) -> None:
+    if points < 3:
+        raise MaskbenchError(f"cannot thin a curve to {points} points; ask for at least 3")
+
+
+def _levels(smallest: float, points: int) -> np.ndarray:
+    """The FMRs at which a thinned curve has its points, besides its ends and the brackets of the EER."""
+    if points < WHOLE:
+        return np.geomspace(smallest, 1, points - 2)
+    return np.concatenate([np.geomspace(smallest, 1, points - 4 - len(REPORTED)), REPORTED])
+
+
+def _first_within(mated: np.ndarray, non_mated: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The lowest score, of either class, at which FMR is at most each level; a level that none reaches is left out."""
+    count = len(non_mated)
+    allowed = np.minimum((levels * count).astype(np.int64), count)
+    allowed += (allowed < count) & ((allowed + 1) / count <= levels)  # as the measured FMR rounds
+    allowed -= allowed / count > levels
+    blocked = non_mated[count - 1 - allowed[allowed < count]]  # the largest score that would be one error too many
+    places = [np.searchsorted(part, blocked, "right") for part in (mated, non_mated)]
+    there = [place < len(part) for place, part in zip(places, (mated, non_mated), strict=True)]
+    nexts = [part[np.minimum(place, len(part) - 1)] for place, part in zip(places, (mated, non_mated), strict=True)]
+    lowest = np.where(there[0] & there[1], np.minimum(*nexts), np.where(there[0], *nexts))
+    return lowest[there[0] | there[1]]
+
+
+def _brackets(mated: np.ndarray, non_mated: np.ndarray) -> np.ndarray:
+    """The scores t1 and t2 of the EER's rule; t2 is left out where it lies above all scores."""
+    low, high = last_low(mated, non_mated)[0], first_high(mated, non_mated)[0]
+    above = high is None or high > max(mated[-1], non_mated[-1])
+    return np.array([low] if above else [low, high])

@@ -14,11 +14,13 @@ from fractions import Fraction
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.arrays import as_scores, ascending, both_classes, just_above, matches
+from maskbench.metrics.arrays import LARGE, as_scores, ascending, below, both_classes, just_above, matches
 from maskbench.registry import nearest
 from maskbench.types import Status
 
 RULES = ("strict", "closest")
+FMR_TARGETS = {"fmr10": 0.1, "fmr100": 0.01, "fmr1000": 0.001, "fmr10000": 0.0001}
+FAR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # where TAR is reported
 FEW = 30  # "rule of 30" (Doddington): fewer errors than this carry a flag
 NOT_RESOLVABLE = "not resolvable"
 NOT_REACHABLE = "not reachable"
@@ -56,6 +58,16 @@ class FnmrPoint:
     point: FmrPoint
 
 
+@dataclass(frozen=True)
+class TarPoint:
+    """TAR at the threshold of ``point``; ``tar`` and ``hits`` (mated matches) are None where it is not resolvable."""
+
+    tar: float | None
+    hits: int | None
+    comparisons: int
+    point: FmrPoint
+
+
 def split(scores: np.ndarray, mated: np.ndarray, status: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The mated and the non-mated scores of the completed comparisons.
 
@@ -71,7 +83,33 @@ def split(scores: np.ndarray, mated: np.ndarray, status: np.ndarray | None = Non
     done = np.ones(len(mated), bool) if status is None else np.asarray(status) == Status.OK
     if scores.shape != mated.shape or done.shape != mated.shape:
         raise MaskbenchError(f"scores {scores.shape}, mated {mated.shape}, status {done.shape}: shapes must agree")
-    return as_scores(scores[done & mated], "mated"), as_scores(scores[done & ~mated], "non-mated")
+    parts = _compiled_parts(scores, mated, done) or (scores[done & mated], scores[done & ~mated])
+    return as_scores(parts[0], "mated"), as_scores(parts[1], "non-mated")
+
+
+def _compiled_parts(scores: np.ndarray, mated: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Fresh arrays of the completed scores of both classes; None where numpy does it as well."""
+    if len(scores) < LARGE or scores.dtype not in (np.float32, np.float64, np.int64):
+        return None
+    from maskbench.metrics.kernels import part
+
+    completed, accepted = int(np.count_nonzero(done)), int(np.count_nonzero(done & mated))
+    parts = [np.empty(count + 1, scores.dtype) for count in (accepted, completed - accepted)]
+    part(*(np.ascontiguousarray(array) for array in (scores, mated, done)), *parts)
+    return parts[0][:-1], parts[1][:-1]
+
+
+def sorted_classes(
+    scores: np.ndarray, mated: np.ndarray, status: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """``split``, each class in ascending order; the sorting needs no memory beside the two arrays returned.
+
+    Arguments and errors as for ``split``.
+    """
+    parts = split(scores, mated, status)  # copies already, whatever was given
+    for array in parts:
+        array.sort()
+    return parts
 
 
 def labels(mated: np.ndarray) -> np.ndarray:
@@ -81,6 +119,11 @@ def labels(mated: np.ndarray) -> np.ndarray:
     if mated.ndim != 1 or not whole:
         raise MaskbenchError(f"mated: expected one dimension of bool, found {mated.dtype} of shape {mated.shape}")
     return mated.astype(bool, copy=False)
+
+
+def errors_sorted(mated: np.ndarray, non_mated: np.ndarray, threshold: float) -> tuple[int, int]:
+    """(false non-matches, false matches) of checked, ascending scores at a threshold, in O(log N)."""
+    return below(mated, threshold), len(non_mated) - below(non_mated, threshold)
 
 
 def false_matches(non_mated: np.ndarray, threshold: float) -> int:
@@ -118,11 +161,18 @@ def threshold_at_fmr(non_mated: np.ndarray, target: float, rule: str = "strict")
     Raises:
         MaskbenchError: no scores, NaN, unknown rule, or a target outside (0, 1].
     """
-    scores, target = as_scores(non_mated, "non-mated"), _checked(target, rule)
-    count = len(scores)
+    scores = as_scores(non_mated, "non-mated")
+    _checked(target, rule)
+    if target < 1 / len(scores):  # known before anything is sorted
+        return FmrPoint(None, None, None, len(scores), False, NOT_RESOLVABLE)
+    return threshold_sorted(ascending(scores), target, rule)
+
+
+def threshold_sorted(scores: np.ndarray, target: float, rule: str = "strict") -> FmrPoint:
+    """``threshold_at_fmr`` of scores that ``as_scores`` accepted and that are ascending: O(log N), nothing checked."""
+    target, count = _checked(target, rule), len(scores)
     if target < 1 / count:
         return FmrPoint(None, None, None, count, False, NOT_RESOLVABLE)
-    scores = ascending(scores)
     errors = _errors_at(scores, target, rule)
     # The lowest threshold with that many errors is just above the largest score that must not match.
     threshold = -np.inf if errors == count else just_above(scores[count - errors - 1])
@@ -176,8 +226,60 @@ def fnmr_at_fmr(mated: np.ndarray, non_mated: np.ndarray, target: float, rule: s
         MaskbenchError: as ``threshold_at_fmr``, or no mated scores.
     """
     mated, non_mated = both_classes(mated, non_mated)
-    point = threshold_at_fmr(non_mated, target, rule)
+    return _fnmr_at(mated, threshold_at_fmr(non_mated, target, rule))
+
+
+def _fnmr_at(mated: np.ndarray, point: FmrPoint) -> FnmrPoint:
     if point.threshold is None:
         return FnmrPoint(None, None, len(mated), point)
     errors = false_non_matches(mated, point.threshold)
     return FnmrPoint(errors / len(mated), errors, len(mated), point)
+
+
+def zero_fmr(mated: np.ndarray, non_mated: np.ndarray) -> FnmrPoint:
+    """ZeroFMR: the lowest FNMR at which no false match occurs (Maio et al., FVC2000, IEEE TPAMI 24(3), 2002).
+
+        t0 = the lowest threshold above every non-mated score,  ZeroFMR = FNMR(t0)
+
+    No FMR of 0 is claimed: n comparisons without an error bound it by 3/n at 95 %, if they are independent. The value
+    hangs on a single score, the largest non-mated one, and grows with the number of comparisons.
+
+    Args:
+        mated, non_mated: (N,) completed scores, in any order.
+
+    Raises:
+        MaskbenchError: a class has no scores, or NaN.
+    """
+    mated, non_mated = both_classes(mated, non_mated)
+    return _fnmr_at(mated, zero_fmr_threshold(non_mated))
+
+
+def zero_fmr_threshold(non_mated: np.ndarray) -> FmrPoint:
+    """The lowest threshold above every score of a checked array; not resolvable where the largest is +inf."""
+    threshold, count = just_above(non_mated.max()), len(non_mated)
+    if threshold is None:
+        return FmrPoint(None, None, None, count, False, NOT_REACHABLE)
+    return FmrPoint(threshold, 0.0, 0, count, True, FEW_ERRORS)
+
+
+def tar_at_far(mated: np.ndarray, non_mated: np.ndarray, target: float, rule: str = "strict") -> TarPoint:
+    """True accept rate (true match rate) at a fixed false accept rate, by the rule of ``threshold_at_fmr``.
+
+        TAR(FAR) = mated scores >= t / mated scores = 1 - FNMR(t),  t = the threshold that FAR fixes
+
+    This is how InsightFace's MFR (FAR 1e-4) and the IJB protocols report. The words "accept" describe a whole system
+    in ISO/IEC 2382-37; as those protocols use them they mean match and FMR of completed comparisons.
+
+    Args:
+        mated, non_mated: (N,) completed scores, in any order.
+        target: FAR in (0, 1].
+        rule: "strict" or "closest".
+
+    Raises:
+        MaskbenchError: as ``threshold_at_fmr``, or no mated scores.
+    """
+    found = fnmr_at_fmr(mated, non_mated, target, rule)
+    if found.errors is None:
+        return TarPoint(None, None, found.comparisons, found.point)
+    hits = found.comparisons - found.errors
+    return TarPoint(hits / found.comparisons, hits, found.comparisons, found.point)

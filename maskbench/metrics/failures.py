@@ -58,19 +58,27 @@ def failure_counts(mated: np.ndarray, status: np.ndarray) -> FailureCounts:
     mated, status = labels(mated), np.asarray(status)
     if mated.shape != status.shape:
         raise MaskbenchError(f"mated {mated.shape} and status {status.shape}: shapes must agree")
-    completed, failed, not_run = (status == state for state in (Status.OK, Status.FAILED, Status.NOT_RUN))
-    if not (completed | failed | not_run).all():
+    mated_completed, completed = _count(mated, status == Status.OK)
+    if completed == len(status):  # the usual case, at once
+        return FailureCounts(mated_completed, mated_completed, 0, *[completed - mated_completed] * 2, 0, 0)
+    mated_failed, failed = _count(mated, status == Status.FAILED)
+    not_run = int(np.count_nonzero(status == Status.NOT_RUN))
+    if completed + failed + not_run != len(status):
         raise MaskbenchError(f"status: known values are {', '.join(f'{int(s)} ({s.name})' for s in Status)}")
-    values = [int(np.count_nonzero(a & b)) for a in (mated, ~mated) for b in (completed, failed)]
     return FailureCounts(
-        mated=values[0] + values[1],
-        mated_completed=values[0],
-        mated_failed=values[1],
-        non_mated=values[2] + values[3],
-        non_mated_completed=values[2],
-        non_mated_failed=values[3],
-        not_run=int(np.count_nonzero(not_run)),
+        mated=mated_completed + mated_failed,
+        mated_completed=mated_completed,
+        mated_failed=mated_failed,
+        non_mated=completed + failed - mated_completed - mated_failed,
+        non_mated_completed=completed - mated_completed,
+        non_mated_failed=failed - mated_failed,
+        not_run=not_run,
     )
+
+
+def _count(mated: np.ndarray, state: np.ndarray) -> tuple[int, int]:
+    """How many mated comparisons are in a state, and how many comparisons of either class."""
+    return int(np.count_nonzero(mated & state)), int(np.count_nonzero(state))
 
 
 def fnmr_including_failures(false_non_matches: int, counts: FailureCounts) -> float:

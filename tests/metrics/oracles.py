@@ -141,3 +141,67 @@ def cases(seed: int, count: int, largest: int = 12) -> Iterator[tuple[str, np.nd
         for _ in range(count):
             sizes = rng.integers(1, largest + 1, 2)
             yield kind, draw(rng, kind, sizes[0]), draw(rng, kind, sizes[1])
+
+
+def slow_zero_fmr(mated: list, non_mated: list) -> int:
+    """False non-matches at the lowest threshold that no non-mated score reaches."""
+    return sum(1 for score in mated if score <= max(non_mated))
+
+
+def slow_costs(mated: list, non_mated: list, miss: Fraction, match: Fraction) -> list[Fraction]:
+    """miss x false non-matches + match x false matches of every candidate that a threshold can make."""
+    found = []
+    for t in candidates(mated, non_mated):
+        if t is not NEVER or max(mated + non_mated) < math.inf:
+            found.append(miss * (len(mated) - matched(mated, t)) + match * matched(non_mated, t))
+    return found
+
+
+def slow_dcf(mated: list, non_mated: list, prior: str, cost_miss: str, cost_false_match: str) -> Fraction:
+    """The lowest cost_miss x prior x FNMR + cost_false_match x (1 - prior) x FMR, numbers given as decimal text."""
+    miss = Fraction(cost_miss) * Fraction(prior) / len(mated)
+    match = Fraction(cost_false_match) * (1 - Fraction(prior)) / len(non_mated)
+    return min(slow_costs(mated, non_mated, miss, match))
+
+
+def slow_moments(scores: list) -> tuple[Fraction, Fraction]:
+    """Exact mean and variance, divisor N."""
+    mean = sum(map(Fraction, scores)) / len(scores)
+    return mean, sum((Fraction(score) - mean) ** 2 for score in scores) / len(scores)
+
+
+def slow_rank(row: list, subject: object, references: list) -> int | None:
+    """Place of a subject in the list of one search, the best score of each subject counting; None if not found."""
+    best: dict = {}
+    for score, owner in zip(row, references, strict=True):
+        if not math.isnan(score) and (owner not in best or score > best[owner]):
+            best[owner] = score
+    if subject not in best:
+        return None
+    return 1 + sum(1 for owner, score in best.items() if owner != subject and score >= best[subject])
+
+
+def slow_open_set(rows: list, probes: list, references: list, target: float, rank: int) -> tuple[int, int] | None:
+    """(misses, false positives) with the fewest misses among all thresholds with FPIR <= target."""
+    others = [row for row, probe in zip(rows, probes, strict=True) if probe not in references]
+    strangers = [[score for score in row if not math.isnan(score)] for row in others]
+    strangers = [row for row in strangers if row]
+    tops = [max(row) for row in strangers]
+    options = []
+    for t in [*sorted({s for row in rows for s in row if not math.isnan(s)}), NEVER]:
+        if t is NEVER and max(tops) == math.inf:
+            continue
+        false_positives = matched(tops, t)
+        if false_positives / len(tops) > target:
+            continue
+        misses = 0
+        for row, probe in zip(rows, probes, strict=True):
+            if probe in references:
+                own = [s for s, owner in zip(row, references, strict=True) if owner == probe and not math.isnan(s)]
+                place = slow_rank(row, probe, references)
+                misses += not own or t is NEVER or max(own) < t or place > rank
+        options.append((misses, -false_positives))
+    if not options:
+        return None
+    misses, positives = min(options)
+    return misses, -positives

@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.curves import Det, auc, counts_below, det, roc, thin
+from maskbench.metrics.curves import REPORTED, WHOLE, Det, _first_within, auc, counts_below, det, roc, thin, thin_det
+from maskbench.metrics.eer import eer
 from maskbench.metrics.errors import fmr, fnmr, fnmr_at_fmr
 
 from .oracles import cases, numbers, slow_auc, slow_det
@@ -144,7 +145,7 @@ def test_thin_keeps_ends_and_limits_points(points):
 
 def test_thin_covers_the_low_end_of_fmr():
     curve = large_det()
-    thinned = thin(curve, 60)
+    thinned = thin(curve, WHOLE - 1)
     assert curve.fmr[curve.fmr > 0].min() in thinned.fmr
     decades = np.floor(np.log10(thinned.fmr[thinned.fmr > 0]))
     assert set(decades) >= {-5, -4, -3, -2, -1}
@@ -155,6 +156,53 @@ def test_thin_covers_the_low_end_of_fmr():
 def test_thin_returns_a_short_curve_as_it_is():
     curve = det(np.array([1.0, 2.0]), np.array([0.0]))
     assert thin(curve, 100) is curve
+
+
+def picture_cases(count: int):
+    """Scores of many shapes: continuous, tied, apart, reversed, of three dtypes."""
+    rng = np.random.default_rng(30)
+    for _ in range(count):
+        sizes, shift = rng.integers(1, 3000, 2), rng.choice([-1.0, 0.0, 1.0, 3.0, 20.0])
+        mated, non_mated = rng.normal(shift, 1, sizes[0]), rng.normal(0, 1, sizes[1])
+        decimals = rng.choice([0, 2, 15])
+        if rng.random() < 0.2:
+            mated[:2], non_mated[-3:] = np.inf, rng.choice([-np.inf, np.inf])
+        yield mated.round(decimals), non_mated.round(decimals)
+        yield mated.astype(np.float32), non_mated.astype(np.float32)
+        yield tuple((np.nan_to_num(part, posinf=9, neginf=-9) * 100).astype(int) for part in (mated, non_mated))
+
+
+@pytest.mark.parametrize("points", [3, 10, WHOLE, 300])
+def test_thinning_without_the_exact_curve(points):
+    for mated, non_mated in picture_cases(40):
+        expected, found = thin(det(mated, non_mated), points), thin_det(mated, non_mated, points)
+        for name in ("thresholds", "fmr", "fnmr"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name), equal_nan=True), (name, points)
+
+
+def test_levels_beside_a_share_of_errors_are_met_as_the_measured_fmr_rounds():
+    for count in (4, 49, 93, 197, 300):
+        scores = np.arange(float(count))
+        shares = np.arange(2, count) / count
+        for levels in (shares, np.nextafter(shares, 0), np.nextafter(shares, 1)):
+            first = [next(t for t in scores if (count - t) / count <= level) for level in levels]
+            assert _first_within(scores[:1], scores, levels).tolist() == first
+
+
+def test_thinning_moves_no_reported_value():
+    checked = 0
+    for mated, non_mated in picture_cases(60):
+        thinned, rate = thin(det(mated, non_mated), WHOLE), eer(mated, non_mated)
+        assert len(thinned) <= WHOLE
+        for target in REPORTED:
+            point = fnmr_at_fmr(mated, non_mated, target)
+            if point.fnmr is not None:
+                assert thinned.fnmr[thinned.fmr <= target].min() == point.fnmr
+                checked += 1
+        sums = (thinned.fmr + thinned.fnmr)[(thinned.fnmr - thinned.fmr >= 0).argmax() :]
+        before = (thinned.fmr + thinned.fnmr)[thinned.fnmr - thinned.fmr <= 0]
+        assert min(sums[0], before[-1]) / 2 == pytest.approx(rate.value, abs=1e-15)
+    assert checked > 400
 
 
 def test_thin_refuses_too_few_points():

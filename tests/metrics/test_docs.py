@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from maskbench.metrics import LABELS
+from maskbench.metrics.blocks import closed_set_block, open_set_block
 from maskbench.metrics.errors import FEW_ERRORS, NOT_REACHABLE, NOT_RESOLVABLE, RULES
 from maskbench.metrics.failures import Ftx
+from maskbench.metrics.identification import closed_set, open_set
 from maskbench.metrics.intervals import METHOD
 from maskbench.metrics.summary import summarise
 from maskbench.scoring import COMPARATORS
@@ -49,6 +51,16 @@ def test_every_key_is_explained(text):
     wanted |= {key for path, value in found["intervals"].items() if path != "method" for key in value}
     assert wanted - named == set()
     assert set(found) <= named
+
+
+def test_identification_is_explained(text):
+    ids = np.arange(30)
+    scores, probes = np.random.default_rng(82).normal(size=(60, 30)), np.concatenate([ids, ids + 30])
+    blocks = [closed_set_block(closed_set(scores[:30], ids, ids))]
+    blocks += [open_set_block(open_set(scores, probes, ids, target), target) for target in (0.1, 0.001)]
+    section = text.split("\n## Identification")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([^`\s]+)`", section)) | {"rule", "threshold", "flag", "reason"}
+    assert set().union(*blocks) - named == set()
 
 
 def test_every_block_has_its_section(text):

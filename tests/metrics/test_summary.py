@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from maskbench.errors import MaskbenchError
+from maskbench.metrics.blocks import Rate, operating_points, sorted_condition
+from maskbench.metrics.failures import failure_counts
 from maskbench.metrics.intervals import METHOD, wilson
 from maskbench.metrics.summary import summarise, summarise_protocol
 from maskbench.scoring import score_pairs
 from maskbench.types import EmbeddingSet, PairTable, Protocol, Status
 
-from .oracles import matched, slow_auc, slow_eer, slow_strict
+from .oracles import matched, slow_auc, slow_closest, slow_dcf, slow_eer, slow_strict, slow_zero_fmr
 
 OK, FAILED, NOT_RUN = int(Status.OK), int(Status.FAILED), int(Status.NOT_RUN)
 
@@ -58,6 +63,85 @@ def test_figures_against_definitions():
         "non_mated_completed": len(others),
         "non_mated_failed": 300 - len(others),
     }
+
+
+def test_operating_points_and_separation():
+    scores, mated, status, fold = condition(shift=3.0)
+    found = summarise(scores, mated, status, fold)
+    metrics, intervals = found["metrics"], found["intervals"]
+    mates, others = completed(scores, mated, status)
+    lost = int((mated & (status == FAILED)).sum())
+    for name, target in (("fmr10", 0.1), ("fmr100", 0.01), ("fmr1000", 0.001)):
+        false_matches, misses = slow_strict(mates, others, target)
+        assert metrics[name]["fmr_measured"] == false_matches / len(others)
+        assert metrics[name]["fnmr"] == misses / len(mates)
+    assert metrics["fmr10000"]["flag"] == metrics["tar_at_far"]["1e-06"]["flag"] == "not resolvable"
+    for name, target in (("0.01", 0.01), ("0.001", 0.001)):
+        block, hits = metrics["tar_at_far"][name], len(mates) - slow_strict(mates, others, target)[1]
+        assert (block["target"], block["rule"], block["tar"]) == (target, "strict", hits / len(mates))
+        assert block["tar_including_failures"] == hits / (len(mates) + lost)
+        assert intervals[f"tar_at_far.{name}.tar"]["count"] == hits
+        assert found["thresholds"][f"tar_at_far.{name}"] == block["threshold"]
+    assert set(metrics["tar_at_far"]) == {"0.01", "0.001", "0.0001", "1e-05", "1e-06"}
+    zero = metrics["zero_fmr"]
+    misses = slow_zero_fmr(mates, others)
+    assert (zero["fmr_measured"], zero["fnmr"]) == (0, misses / len(mates))
+    assert zero["fnmr_including_failures"] == (misses + lost) / (len(mates) + lost)
+    assert intervals["zero_fmr.fmr_measured"]["rule_of_three"] == 3 / len(others)
+    separation = metrics["separation"]
+    assert separation["g_mean"] == pytest.approx(np.mean(mates)) and separation["i_std"] == pytest.approx(
+        np.std(others)
+    )
+    assert separation["d_prime"] ** 2 == pytest.approx(2 * separation["fdr"])
+    cost = metrics["min_dcf"]
+    assert (cost["prior"], cost["cost_miss"], cost["cost_false_match"]) == (0.01, 1, 1)
+    assert cost["value"] == float(slow_dcf(mates, others, "0.01", "1", "1"))
+
+
+def test_the_closest_rule_is_an_option():
+    scores, mated, status, _ = condition(size=600)
+    parts = sorted_condition(scores, mated, status, failure_counts(mated, status))
+    mates, others = completed(scores, mated, status)
+    tree = operating_points(parts, parts.non_mated, "UMR-UMP", None, rule="closest")
+    errors, _ = slow_closest(mates, others, 0.01)
+    assert tree["fmr100"]["rule"] == tree["transferred"]["fmr100"]["rule"] == "closest"
+    assert tree["fmr100"]["fmr_measured"] == tree["transferred"]["fmr100"]["fmr"] == Rate(errors, len(others))
+    assert tree["tar_at_far"]["0.01"]["rule"] == "strict"
+
+
+def test_memory_and_imports_stay_small():
+    code = """
+import sys, tracemalloc
+import numpy as np
+import maskbench.metrics, maskbench.metrics.summary
+assert not {"numba", "scipy", "sklearn", "torch", "pandas"} & set(sys.modules), "loaded by the import alone"
+rng = np.random.default_rng(76)
+size = 1_000_000
+mated = rng.random(size) < 0.5
+scores = rng.normal(size=size).astype(np.float32) + 2 * mated.astype(np.float32)
+status = (rng.random(size) < 0.1).astype(np.int8)
+summarise = maskbench.metrics.summary.summarise
+summarise(scores, mated, status)  # loads and compiles
+tracemalloc.start()
+summarise(scores, mated, status)
+print(tracemalloc.get_traced_memory()[1] / size)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 12, "bytes a score: 120 MiB for ten million, the sorted copy of 4 included"
+
+
+def test_compiled_and_plain_ways_agree(monkeypatch):
+    scores, mated, status, _ = condition(shift=1.0)
+    backwards = scores[::-1], mated[::-1], status[::-1]
+    integers = (np.nan_to_num(scores) * 100).astype(np.int64)
+    for case in (backwards, *((values, mated, status) for values in (scores, scores.astype(np.float64), integers))):
+        plain = summarise(*case)
+        monkeypatch.setattr("maskbench.metrics.errors.LARGE", 0)
+        monkeypatch.setattr("maskbench.metrics.curves.LARGE", 0)
+        assert summarise(*case) == plain
+        monkeypatch.undo()
 
 
 def test_accuracy_blocks():
@@ -148,7 +232,9 @@ def test_every_rate_has_its_interval():
     assert intervals.pop("method") == METHOD
     values = dict(leaves(found["metrics"]))
     ends = ("fmr", "fnmr", "fmr_measured", "fnmr_including_failures", "accuracy", "pooled", "pooled_including_failures")
-    assert {path for path in values if path.split(".")[-1] in ends} <= set(intervals)
+    assert {path for path, value in values.items() if value is not None and path.split(".")[-1] in ends} <= set(
+        intervals
+    )
     for path, interval in intervals.items():
         assert values[path] == interval["count"] / interval["n"]
         assert (interval["low"], interval["high"]) == wilson(interval["count"], interval["n"])
