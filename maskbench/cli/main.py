@@ -19,6 +19,7 @@ COMMANDS = {
     "protocol": ("maskbench.cli.protocol:protocol", "Make and check evaluation protocols."),
     "models": ("maskbench.cli.models:models", "List recognizers; draft a card for an ONNX file."),
     "evaluate": ("maskbench.cli.evaluate:evaluate", "Run recognizers on a protocol; write scores and results."),
+    "allpairs": ("maskbench.cli.allpairs:allpairs", "Compare all embeddings with all; exact error rates at low FMR."),
     "score": ("maskbench.cli.score:score", "Measure scores that another program computed."),
     "leaderboard": ("maskbench.cli.leaderboard:leaderboard", "Make the leaderboard from results."),
     "compare": ("maskbench.cli.compare:compare", "Which of two recognizers is better, and how surely."),

@@ -12,14 +12,23 @@ from typing import Any
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.metrics.blocks import Rate, accuracies, incomplete, operating_points, publish, sorted_condition
+from maskbench.metrics.blocks import (
+    Rate,
+    accuracies,
+    closed_set_block,
+    incomplete,
+    operating_points,
+    publish,
+    sorted_condition,
+)
 from maskbench.metrics.clustered import Subjects, add_clustered, drop_transferred, subjects_of_condition
 from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
 from maskbench.metrics.errors import labels
 from maskbench.metrics.failures import Ftx, failure_counts, ftx
+from maskbench.metrics.identification import closed_set, score_matrix
 from maskbench.metrics.intervals import METHOD
 from maskbench.scoring import pair_rows
-from maskbench.types import EmbeddingSet, Protocol, ScoreSet, Status
+from maskbench.types import EmbeddingSet, PairTable, Protocol, ScoreSet, Status
 
 
 def summarise(
@@ -112,9 +121,29 @@ def summarise_protocol(
         )
         if elsewhere is not None:
             drop_transferred(found["intervals"])
+        if people is not None:
+            _add_identification(found, pairs, rows, values, people)
         for part, value in found.items():
             collected[part][name] = value
     return collected["metrics"], collected["counts"], collected["thresholds"], collected["intervals"]
+
+
+def _add_identification(
+    found: dict[str, dict[str, Any]], pairs: PairTable, rows: np.ndarray, scores: np.ndarray, people: np.ndarray
+) -> None:
+    """Add rank-N rates where every probe of the condition meets every reference once and everybody is enrolled."""
+    references, probes = pairs.reference_id[rows], pairs.probe_id[rows]
+    if len(set(references.tolist())) * len(set(probes.tolist())) != len(references):
+        return
+    try:
+        matrix, probe_ids, reference_ids = score_matrix(references, probes, scores[rows])
+        subject = dict(zip(references.tolist(), people[rows, 0].tolist(), strict=True))
+        own = dict(zip(probes.tolist(), people[rows, 1].tolist(), strict=True))
+        result = closed_set(matrix, [own[key] for key in probe_ids], [subject[key] for key in reference_ids])
+    except MaskbenchError:  # pairs that repeat, or a probe of somebody who is not enrolled: no closed set
+        return
+    block = publish({"identification": closed_set_block(result)}, found["intervals"], found["thresholds"])
+    found["metrics"] |= block
 
 
 def _was_run(name: str, status: np.ndarray) -> bool:

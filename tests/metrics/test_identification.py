@@ -182,3 +182,38 @@ def test_blocks_hold_rates_with_intervals():
     assert numbers["rank5"] == found.rate(5) and len(numbers["cmc"]) == 8
     assert intervals["fpir1.fnir"]["n"] == 40 and thresholds["fpir1"] is not None
     assert numbers["fpir2"]["fnir"] is None and "target FPIR is below 1/40" in numbers["fpir2"]["reason"]
+
+
+def test_a_complete_table_of_pairs_gives_rank_one_in_the_summary():
+    """Every probe against every reference: published beside the verification figures; a sparse table has none."""
+    import dataclasses
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from results_fixture import make_embeddings, make_protocol
+
+    from maskbench.metrics.summary import summarise_protocol
+    from maskbench.scoring import score_pairs
+    from maskbench.types import PairTable
+
+    sparse = make_protocol(subjects=12, folds=3)
+    references, probes = ([f"s{k:03d}_{image}" for k in range(12)] for image in (0, 1))
+    rows = [(r, p) for p in probes for r in references]
+    ids = np.array([f"{r}/{p}" for r, p in rows])
+    sides = [np.array(column) for column in zip(*rows, strict=True)]
+    plain = np.array(["unmasked"] * len(rows))
+    mated = np.array([r[:4] == p[:4] for r, p in rows])
+    table = PairTable(ids, *sides, plain, plain, mated, np.zeros(len(rows), int))
+    crossed = dataclasses.replace(sparse, pairs=table)
+    embeddings = make_embeddings(crossed, 1.5, 1.0)
+    scores = score_pairs(crossed, embeddings, "cosine")
+    metrics, _, _, intervals = summarise_protocol(crossed, scores, embeddings)
+    found = metrics["UMR-UMP"]["identification"]
+    matrix = scores.scores.reshape(12, 12)
+    ranks = [1 + int((row >= row[k]).sum() - 1) for k, row in enumerate(matrix)]
+    assert found["rank1"] == np.mean(np.array(ranks) == 1) and 0 < found["rank1"] < 1
+    assert found["cmc"][-1] == 1.0 and found["subjects"] == 12 and found["searches"] == 12
+    assert intervals["UMR-UMP"]["identification.rank1"]["n"] == 12
+    other = make_embeddings(sparse, 0.5, 1.0)
+    assert "identification" not in summarise_protocol(sparse, score_pairs(sparse, other, "cosine"), other)[0]["UMR-UMP"]
