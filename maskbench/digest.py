@@ -41,4 +41,7 @@ def generator(seed: int, *parts: str) -> np.random.Generator:
     Neither the order of the work, nor the number of workers, nor Python's hash seed changes it.
     """
     key = "\0".join([str(seed), *parts]).encode("utf-8", "surrogateescape")
-    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(key).digest(), "little")))
+    words = np.frombuffer(hashlib.sha256(key).digest(), "<u4")
+    while len(words) > 1 and not words[-1]:  # as the words of one little-endian integer, which has no leading zeros
+        words = words[:-1]
+    return np.random.Generator(np.random.PCG64(words))

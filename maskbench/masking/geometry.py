@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,11 @@ class Surface:
     uv: np.ndarray
     triangles: np.ndarray
     layers: tuple[Layer, ...]
+
+    @cached_property
+    def carrier(self) -> np.ndarray:
+        """(G + 2 R n, K): the bindings of nodes, centre lines and probes in one matrix."""
+        return np.concatenate([self.binding, self.strap_binding, self.strap_probe])
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,23 @@ def pose(surface: Surface, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         The vertices (V, 3) in pixels, and their opacity (V,): 1 on the panel, on straps what their facing and the
         width that they are drawn with leave of it.
     """
-    panels = len(surface.nodes)
-    straps = len(surface.strap_width)
-    points, opacity = np.empty((panels + 2 * STRAP_STEPS * straps, 3)), np.ones(panels + 2 * STRAP_STEPS * straps)
-    np.matmul(surface.binding, control, out=points[:panels])
-    if straps:
-        centre, probe = surface.strap_binding @ control, surface.strap_probe @ control
-        _sew(points[panels:], opacity[panels:], centre, probe, surface.strap_width, scale_of(control))
+    return _pose(surface.carrier @ control, len(surface.nodes), surface.strap_width, scale_of(control))
+
+
+@compiled
+def _pose(carried, panels, width, scale):  # noqa: ANN001 - numba infers the types
+    """Vertices and opacity, from the panels' nodes (G, 3), the straps' centre lines (R * n, 3) and the points outside
+    of them (R * n, 3), one after the other, in pixels."""
+    steps, straps = STRAP_STEPS, width.shape[0]
+    points, opacity = np.empty((panels + 2 * steps * straps, 3)), np.ones(panels + 2 * steps * straps)
+    points[:panels] = carried[:panels]
+    centre, probe = carried[panels : panels + steps * straps], carried[panels + steps * straps :]
+    _sew(points[panels:], opacity[panels:], centre, probe, width, scale)
     return points, opacity
 
 
 @compiled
-def _sew(sides, opacity, centre, probe, width, scale):  # noqa: ANN001 - numba infers the types
+def _sew(sides, opacity, centre, probe, width, scale):  # noqa: ANN001
     """Write both sides of each strap (R * 2 * n, 3), and their opacity, from its centre line and the points outside of
     it, each (R * n, 3), in pixels."""
     steps = STRAP_STEPS

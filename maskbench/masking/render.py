@@ -114,9 +114,11 @@ def _draw(
 
 def hide_straps(image: np.ndarray, surface: Surface, points: np.ndarray, opacity: np.ndarray) -> None:
     """Take from the ``opacity`` (V,) of straps where they pass under hair."""
-    if len(surface.strap_width):
-        sides = points[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS, 3)
-        opacity[len(surface.nodes) :].reshape(-1, 2, STRAP_STEPS)[:] *= strap_sight(image, sides.mean(1))[:, None]
+    if straps := len(surface.strap_width):
+        sides = points[len(surface.nodes) :].reshape(straps, 2, STRAP_STEPS, 3)
+        sight = strap_sight(image, (sides[:, 0] + sides[:, 1]) * 0.5)
+        for side in (0, 1):
+            opacity[len(surface.nodes) :].reshape(straps, 2, STRAP_STEPS)[:, side] *= sight
 
 
 @lru_cache(maxsize=512)
