@@ -57,9 +57,14 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "transferred_from": ("transferred", "from"),
     "transferred_fmr": ("transferred", "fmr100", "fmr"),
     "transferred_fnmr": ("transferred", "fmr100", "fnmr"),
+    "given_threshold_fmr": ("at_threshold", "fmr"),
+    "given_threshold_fnmr": ("at_threshold", "fnmr"),
 }
 HIGHER_IS_BETTER = ("accuracy_10fold_mean", "accuracy_best_threshold", "auc")
-NOT_RANKABLE = ("accuracy_10fold_std", "fmr100_flag", "fmr1000_flag", "transferred_from", "transferred_fmr", "transferred_fnmr")
+NOT_RANKABLE = (
+    "accuracy_10fold_std", "fmr100_flag", "fmr1000_flag", "transferred_from", "transferred_fmr", "transferred_fnmr",
+    "given_threshold_fmr", "given_threshold_fnmr",
+)  # fmt: skip
 _ALWAYS = ("UMR-UMP", "UMR-MP", "MR-MP")  # the fourth condition has columns only where a result has it
 
 
