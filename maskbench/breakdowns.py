@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbench import manifest
-from maskbench.digest import file_sha256
+from maskbench.digest import bytes_sha256, file_sha256
 from maskbench.errors import ImageError, MaskbenchError, ResultError
 from maskbench.files import inside
 from maskbench.metrics.breakdowns import GroupRates, break_down
@@ -147,7 +147,7 @@ def _manifest(masked_dir: Path) -> Path:
 
 def _possible(protocol: Protocol, masked_dir: Path | None, faces_dir: Path | None) -> list[str]:
     """What the folders at hand allow."""
-    without = set() if masked_dir else {*OF_MASK, *OF_POSE, *OF_PICTURE}
+    without = set() if masked_dir and not protocol.templates else {*OF_MASK, *OF_POSE, *OF_PICTURE}
     without |= set() if faces_dir else set(OF_PICTURE)
     return [name for name in available(protocol) if name not in without]
 
@@ -165,19 +165,32 @@ def sample_labels(
     for name in names:
         if name not in known:
             raise MaskbenchError(f'nothing named "{name}" to break down by; {nearest(name, known)}')
+        if name in (*OF_MASK, *OF_POSE, *OF_PICTURE) and protocol.templates:
+            raise MaskbenchError(f'"{name}" is of one picture; {protocol.name} compares templates of several')
         if name in (*OF_MASK, *OF_POSE, *OF_PICTURE) and masked_dir is None:
             raise MaskbenchError(f'"{name}" is read from the manifest of the masked set; give it (--masked)')
+        if name in OF_PICTURE and faces_dir is not None and not Path(faces_dir).is_dir():
+            raise MaskbenchError(f"{faces_dir}: no such folder; give the folder of the unmasked pictures")
         if name in OF_PICTURE and faces_dir is None:
             raise MaskbenchError(f'"{name}" is measured on the pictures; give their folder (--faces)')
     found: dict[str, Labels] = {}
     for name in names:
         if name not in (*OF_MASK, *OF_POSE, *OF_PICTURE):
-            found[name] = {key: sample.attributes.get(name, "") for key, sample in protocol.samples.items()}
+            found[name] = _attribute(protocol, name)
     if set(names) - set(found):
         assert masked_dir is not None
         paths = {sample.path: key for key, sample in protocol.samples.items()}
         rows = {paths[row.source]: row for row in manifest.iterate(_manifest(masked_dir)) if row.source in paths}
         found |= _manifest_labels([name for name in names if name not in found], rows, faces_dir, masks_dirs)
+    return found
+
+
+def _attribute(protocol: Protocol, name: str) -> dict[str, str]:
+    """An attribute of every sample, and of every template whose samples agree."""
+    found = {key: sample.attributes.get(name, "") for key, sample in protocol.samples.items()}
+    for template_id, samples in protocol.templates.items():
+        values = {found[key] for key in samples}
+        found[template_id] = values.pop() if len(values) == 1 else ""
     return found
 
 
@@ -226,15 +239,22 @@ def _readers(assets: Mapping, faces_dir: Path | None) -> dict[str, Callable[[Man
 
 
 def _blur(faces_dir: Path | None, row: ManifestRow, placement: Placement) -> float:
-    """The blur of a face in its unmasked picture; NaN where that cannot be read."""
-    from maskbench.images import read_image
+    """The blur of a face in its unmasked picture; NaN where that cannot be read.
+
+    Raises:
+        MaskbenchError: the picture is another one than was masked.
+    """
+    from maskbench.images import decode, read_bytes
     from maskbench.masking.grain import face_grain
 
     assert faces_dir is not None
     try:
-        picture = read_image(inside(faces_dir, row.source))
+        data = read_bytes(inside(faces_dir, row.source))
+        picture = decode(data, row.source)
     except ImageError:
         return math.nan
+    if bytes_sha256(data) != row.source_sha256:
+        raise MaskbenchError(f"{faces_dir}: {row.source} is not the picture that was masked; give the unmasked ones")
     return face_grain(picture, placement.control_points.astype(np.float64)).blur
 
 

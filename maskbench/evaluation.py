@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +33,16 @@ from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.recognizers.flip import FlipSum
 from maskbench.recognizers.training import subject_overlap
 from maskbench.registry import nearest
-from maskbench.results import SCHEMA_VERSION, load_runs, refuse_other_result, result_dir, save_run
+from maskbench.results import (
+    SCHEMA_VERSION,
+    Run,
+    find_results,
+    load_run,
+    read_result,
+    refuse_other_result,
+    result_dir,
+    save_run,
+)
 from maskbench.scoring import score_pairs
 from maskbench.tables import csv_text
 from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result, Status
@@ -95,6 +105,8 @@ def evaluate(
     for value, choices, kind in ((options.align, ALIGN_MODES, "align"), (options.cache, CACHE_POLICIES, "cache")):
         if value not in choices:
             raise MaskbenchError(f'no {kind} mode "{value}"; {nearest(value, choices)}')
+    if options.threshold is not None and not math.isfinite(options.threshold):
+        raise MaskbenchError(f"threshold {options.threshold}: give a finite number")
     recognizers = [load_recognizer(name, options.device, options.engine) for name in models]
     recognizers = [FlipSum(recognizer) for recognizer in recognizers] if options.flip_sum else recognizers
     folders = [result_dir(out, protocol.name, recognizer.spec.name) for recognizer in recognizers]
@@ -113,12 +125,12 @@ def evaluate(
     for recognizer, folder in zip(recognizers, folders, strict=True):
         cache = EmbeddingCache(cache_root, recognizer, options.cache)
         embeddings = embed_inventory(recognizer, inventory, points, cache)
-        write_failures(folder / FAILURES_FILE, embeddings)
-        embeddings = pool_templates(embeddings, protocol)
-        scores = score_pairs(protocol, embeddings, recognizer.spec.comparator)
+        pooled = pool_templates(embeddings, protocol)
+        scores = score_pairs(protocol, pooled, recognizer.spec.comparator)
         source = elsewhere.get(recognizer.spec.name)
-        parts = summarise_protocol(protocol, scores, embeddings, options.threshold, source)
+        parts = summarise_protocol(protocol, scores, pooled, options.threshold, source)
         result = _result(recognizer, inventory, embeddings, mode, parts, options)
+        write_failures(folder / FAILURES_FILE, embeddings)
         save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
     return folders
 
@@ -140,19 +152,25 @@ def threshold_sources(
         return replace(protocol, threshold_from=wanted), {}
     if not Path(wanted).exists():
         raise MaskbenchError(f"threshold_from {wanted}: neither a condition nor a folder; {nearest(wanted, LABELS)}")
+    digests = {path: read_result(path).digests.get("recognizer") for path in find_results(Path(wanted))}
     found: dict[str, tuple[str, np.ndarray]] = {}
     for recognizer in recognizers:
         name, digest = recognizer.spec.name, spec_digest(recognizer.spec)
-        runs = [run for run in load_runs(Path(wanted)) if run.result.digests.get("recognizer") == digest]
-        if len(runs) != 1:
-            raise MaskbenchError(f"{wanted}: holds {len(runs)} results of {name}; give a folder with one of it")
-        source = str(runs[0].result.protocol.get("threshold_from", ""))
-        scores = runs[0].scores
-        rows = (runs[0].condition == source) & ~np.asarray(scores.mated, bool) & (scores.status == Status.OK)
-        if not rows.any():
-            raise MaskbenchError(f"{wanted}: no completed non-mated comparison of {source} by {name}")
-        found[name] = f"{runs[0].result.protocol.get('name')} {source}", np.asarray(scores.scores)[rows]
+        paths = [path for path, other in digests.items() if other == digest]
+        if len(paths) != 1:
+            raise MaskbenchError(f"{wanted}: holds {len(paths)} results of {name}; give a folder with one of it")
+        found[name] = _non_mated(load_run(paths[0]), wanted)
     return protocol, found
+
+
+def _non_mated(run: Run, where: str) -> tuple[str, np.ndarray]:
+    """The completed non-mated scores of a run's own ``threshold_from``, and what to call them."""
+    source, scores = str(run.result.protocol.get("threshold_from", "")), run.scores
+    rows = (run.condition == source) & ~np.asarray(scores.mated, bool) & (scores.status == Status.OK)
+    if not rows.any():
+        name = run.result.recognizer.get("name")
+        raise MaskbenchError(f"{where}: no completed non-mated comparison of {source} by {name}")
+    return f"{run.result.protocol.get('name')} {source}", np.asarray(scores.scores)[rows]
 
 
 def write_failures(path: Path, embeddings: EmbeddingSet) -> None:

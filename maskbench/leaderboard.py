@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
 from maskbench.errors import MaskbenchError
 from maskbench.files import write_text
 from maskbench.metrics.conditions import LABELS
+from maskbench.metrics.uncertainty import mask_seed_spread
 from maskbench.registry import nearest
 from maskbench.results import Key, comparison_key, to_json, value_at
 from maskbench.tables import csv_text
@@ -57,13 +57,14 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "transferred_from": ("transferred", "from"),
     "transferred_fmr": ("transferred", "fmr100", "fmr"),
     "transferred_fnmr": ("transferred", "fmr100", "fnmr"),
+    "given_threshold": ("at_threshold", "threshold"),
     "given_threshold_fmr": ("at_threshold", "fmr"),
     "given_threshold_fnmr": ("at_threshold", "fnmr"),
 }
 HIGHER_IS_BETTER = ("accuracy_10fold_mean", "accuracy_best_threshold", "auc")
 NOT_RANKABLE = (
     "accuracy_10fold_std", "fmr100_flag", "fmr1000_flag", "transferred_from", "transferred_fmr", "transferred_fnmr",
-    "given_threshold_fmr", "given_threshold_fnmr",
+    "given_threshold", "given_threshold_fmr", "given_threshold_fnmr",
 )  # fmt: skip
 _ALWAYS = ("UMR-UMP", "UMR-MP", "MR-MP")  # the fourth condition has columns only where a result has it
 
@@ -156,18 +157,23 @@ def make_leaderboard(results: Iterable[Result], rank_by: str = RANK_BY, ranges: 
 def seed_spreads(results: Sequence[Result], by: Ranking) -> dict[Key, tuple[int, float]]:
     """How many masked sets of one recipe under different seeds each recognizer was run on, and the standard deviation
     of the ranked figure over them, by what the runs have in common; only where there are two seeds or more."""
-    found: dict[Key, dict[str, float]] = {}
+    found: dict[Key, dict[str, set[float]]] = {}
     for result in results:
         error, seed = by.error(result), result.environment.get("mask_seed")
         if error is not None and seed is not None:
-            found.setdefault(_but_for_the_seed(result), {})[seed] = error
-    return {key: (len(values), stdev(values.values())) for key, values in found.items() if len(values) > 1}
+            found.setdefault(_but_for_the_seed(result), {}).setdefault(seed, set()).add(error)
+    clear = {key: [*map(list, seeds.values())] for key, seeds in found.items() if len(seeds) > 1}
+    return {
+        key: (len(values), mask_seed_spread([value for (value,) in values])[1])
+        for key, values in clear.items() if all(len(value) == 1 for value in values)  # else one seed has two results
+    }  # fmt: skip
 
 
 def _but_for_the_seed(result: Result) -> Key:
     name, digest, _, align, _ = comparison_key(result)
     recipe, recognizer = result.environment.get("mask_recipe", ""), result.digests.get("recognizer", "")
-    return name, digest, align, str(recipe), f"{recognizer} {result.recognizer.get('name')} {result.completion}"
+    who = f"{recognizer} {result.recognizer.get('name')} {result.completion}"
+    return name, digest, align, str(recipe), f"{who} {result.environment.get('missing_pictures', '')}"
 
 
 def _table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,12 +11,10 @@ import numpy as np
 from maskbench.errors import MaskbenchError
 from maskbench.leaderboard import Ranking
 from maskbench.results import Key, Run, comparison_key, find_results, load_run, read_result
-from maskbench.types import Status
+from maskbench.types import Result, Status
 
-# Columns that can be ranked by, and the metrics of ``compare`` that they are (failed mated comparisons as errors).
-METRICS = {
-    "fmr100_including_failures": "fnmr@fmr100", "fmr100": "fnmr@fmr100", "fmr1000": "fnmr@fmr1000", "eer": "eer",
-}  # fmt: skip
+# Columns that can be ranked by, and the metric of ``compare`` that each is: failed mated comparisons as errors.
+METRICS = {"fmr100_including_failures": "fnmr@fmr100"}
 
 
 def load_comparable(root: Path) -> list[Run]:
@@ -29,11 +28,14 @@ def load_comparable(root: Path) -> list[Run]:
     return [run for run in runs if run.subjects is not None]
 
 
-def rank_ranges(runs: Iterable[Run], by: Ranking) -> dict[str, tuple[int, int]]:
+def rank_ranges(runs: Iterable[Run], by: Ranking, results: Iterable[Result]) -> dict[str, tuple[int, int]]:
     """The best and the worst rank of every run among those that it shares a table with, by the digest of its scores.
 
-    Empty for a table of one run and for figures that there is no estimator for. A run without the figure is left out,
-    as it is in the ranking.
+    Nothing for a table of one run, for one with a ranked result whose scores are not among the runs, and for figures
+    that there is no estimator for. A run that completed no mated comparison is last beyond doubt and has no range.
+
+    Args:
+        results: all of the leaderboard's.
     """
     condition, _, figure = by.name.partition(".")
     if figure not in METRICS:
@@ -43,8 +45,10 @@ def rank_ranges(runs: Iterable[Run], by: Ranking) -> dict[str, tuple[int, int]]:
         if by.is_ranked(run.result):
             groups.setdefault(comparison_key(run.result), []).append(run)
     found: dict[str, tuple[int, int]] = {}
-    for group in groups.values():
-        found |= _of_table(group, condition, METRICS[figure])
+    ranked = Counter(comparison_key(result) for result in results if by.is_ranked(result))
+    for key, group in groups.items():
+        if len(group) == ranked[key]:
+            found |= _of_table(group, condition, METRICS[figure])
     return found
 
 
@@ -52,9 +56,10 @@ def _of_table(runs: Sequence[Run], condition: str, metric: str) -> dict[str, tup
     from maskbench.metrics.comparison import rank_ranges as ranges_of
 
     rows = runs[0].condition == condition
-    runs = [run for run in runs if np.array_equal(run.condition, runs[0].condition)]
-    runs = [run for run in runs if not (run.scores.status[rows] == Status.NOT_RUN).any()]
-    if len(runs) < 2 or not rows.any():
+    mated = rows & np.asarray(runs[0].scores.mated, bool)
+    runs = [run for run in runs if (run.scores.status[mated] == Status.OK).any()]
+    same = all(np.array_equal(run.condition, runs[0].condition) for run in runs)
+    if len(runs) < 2 or not same or any((run.scores.status[rows] == Status.NOT_RUN).any() for run in runs):
         return {}
     scores, status = (np.stack([getattr(run.scores, name)[rows] for run in runs]) for name in ("scores", "status"))
     first = runs[0]

@@ -105,6 +105,13 @@ def _check_kinds(value: dict[str, Any], where: str) -> None:
     for key in _TABLES_OF_TABLES:
         if not all(isinstance(inner, dict) for inner in value[key].values()):
             raise ResultError(f"{where}: {key} holds something other than tables; evaluate again")
+    for label, block in value["intervals"].items():
+        for path, entry in block.items():
+            entries = [entry, entry.get("clustered", {})] if isinstance(entry, dict) else [entry]
+            if path != "method" and not all(isinstance(part, dict) for part in entries):
+                raise ResultError(f"{where}: intervals.{label}.{path} is not a table; evaluate again")
+            for part in entries if path != "method" else ():
+                _check_numbers({end: part.get(end) for end in ("low", "high")}, f"{where}: intervals.{label}.{path}")
     for key in _TEXTS:
         if not isinstance(value[key], str):
             raise ResultError(f"{where}: {key} is not text; evaluate again")

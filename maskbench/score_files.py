@@ -13,7 +13,8 @@ import numpy as np
 
 from maskbench import __version__
 from maskbench.digest import config_sha256, file_sha256
-from maskbench.errors import MaskbenchError
+from maskbench.errors import MaskbenchError, ResultError
+from maskbench.metrics.blocks import OPTIMISTIC
 from maskbench.metrics.clustered import Subjects, drop_transferred, subjects_of_condition
 from maskbench.metrics.conditions import LABELS
 from maskbench.metrics.summary import summarise
@@ -104,10 +105,24 @@ def score(
     result = _result(compared, source, paths, protocol, table, options)
     folder = result_dir(Path(out), compared.name, str(result.recognizer["name"]))
     refuse_other_result(folder, comparison_key(result))
+    _refuse_loss(folder, result)
     recognizer = result.digests["recognizer"]
     scores = ScoreSet(compared.scores, compared.pairs.mated, compared.status, compared.digest, recognizer)
     save_run(folder, result, scores, compared.pairs, compared.subjects)
     return Scored(folder, table.said, tuple(_notes(compared, result, options)))
+
+
+def _refuse_loss(folder: Path, result: Result) -> None:
+    """A file of one condition must not replace a result that has others too."""
+    try:
+        there = read_result(folder / RESULT_FILE)
+    except MaskbenchError:
+        return
+    if lost := [name for name in there.metrics if name not in result.metrics]:
+        raise ResultError(
+            f"{folder / RESULT_FILE}: has {', '.join(lost)} too; score all conditions from one file, "
+            "or choose another --name or --out"
+        )
 
 
 def _check(options: ScoreOptions, protocol: Protocol | None) -> None:
@@ -198,12 +213,14 @@ def _result(
     if options.at_fmr is not None:
         threshold = fixed_threshold(source, options.at_fmr)
     parts = summaries(compared, source, threshold, options.failures)
+    if options.at_fmr is not None:
+        _state_origin(parts, source, options.at_fmr)
     recognizer = _recognizer(options, paths)
     pictures, stated = _pictures(options.same_pictures, compared.digest)
     head = {"name": compared.name, "version": compared.version, "digest": compared.digest}
     return Result(
         schema_version=SCHEMA_VERSION,
-        protocol={**head, "threshold_from": source.name, "counts": _counts(compared, protocol)},
+        protocol={**head, "threshold_from": compared.threshold_from, "counts": _counts(compared, protocol)},
         recognizer=recognizer,
         completion="none",
         mask_source="none",
@@ -219,6 +236,18 @@ def _result(
         },
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _state_origin(parts: dict[str, dict[str, Any]], source: Source, target: float) -> None:
+    """Say in the blocks of a threshold that a target FMR fixed where it was fixed; what it was fixed on, it flatters.
+    Its own uncertainty is not in the intervals over subjects, so these are taken out."""
+    for name, metrics in parts["metrics"].items():
+        if block := metrics.get("at_threshold"):
+            block |= {"from": source.name, "target": target, "rule": "strict"}
+            block |= {"note": OPTIMISTIC} if source.name == name else {}
+        for path, interval in parts["intervals"][name].items():
+            if path.startswith("at_threshold.") and isinstance(interval, dict):
+                interval.pop("clustered", None)
 
 
 def _recognizer(options: ScoreOptions, paths: Sequence[Path]) -> dict[str, Any]:
@@ -267,10 +296,11 @@ def _environment(table: ScoreTable, options: ScoreOptions) -> dict[str, str]:
 def _notes(compared: Comparisons, result: Result, options: ScoreOptions) -> list[str]:
     """What is worth a second look, one line each."""
     notes, done = [], compared.status == Status.OK
-    if done.any() and not options.lower_is_better:
+    if done.any():
         mated, other = (compared.scores[done & (compared.pairs.mated == kind)] for kind in (True, False))
         if len(mated) and len(other) and mated.mean() < other.mean():
-            notes.append("mated scores are lower than non-mated ones on average: distances need --lower-is-better")
+            remedy = "drop --lower-is-better" if options.lower_is_better else "distances need --lower-is-better"
+            notes.append(f"mated comparisons are less alike than non-mated ones on average: {remedy}?")
     for name, tree in result.metrics.items():
         lost = compared.status[compared.label == name] == Status.FAILED
         if lost.any() and (why := tree.get("ftx", {}).get("reason")):

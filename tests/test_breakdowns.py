@@ -13,11 +13,11 @@ from results_fixture import make_protocol, make_run
 
 from maskbench.breakdowns import COLUMNS, OWN, available, band, breakdown_rows, sample_labels, yaw_of
 from maskbench.cli.main import cli
-from maskbench.digest import file_sha256, generator
+from maskbench.digest import bytes_sha256, file_sha256, generator
 from maskbench.errors import MaskbenchError, ResultError
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
-from maskbench.manifest import write_manifest
+from maskbench.manifest import iterate, write_manifest
 from maskbench.masking.assets import select_assets
 from maskbench.masking.placement import sample, to_json
 from maskbench.masking.space import control_points
@@ -183,8 +183,27 @@ def test_blur_is_measured_on_the_pictures(scene, tmp_path: Path, make_crop):
     from maskbench.images import write_image
 
     protocol, masked, results = scene
+    rows = {row.source: row for row in iterate(masked / "manifest.csv")}
     for item in list(protocol.samples.values())[:20]:
-        write_image(tmp_path / "faces" / item.path, np.tile(make_crop(1), (2, 2, 1)))
+        data = write_image(tmp_path / "faces" / item.path, np.tile(make_crop(1), (2, 2, 1)))
+        rows[item.path] = dataclasses.replace(rows[item.path], source_sha256=bytes_sha256(data))
+    write_manifest(masked / "manifest.csv", rows.values())
     labels = sample_labels(protocol, ["blur"], masked, tmp_path / "faces")["blur"]
     names = list(protocol.samples)
     assert all(labels[name].endswith(" pixels") for name in names[:20]) and labels[names[30]] == ""
+    first = protocol.samples[names[0]].path
+    write_image(tmp_path / "faces" / first, np.tile(make_crop(2), (2, 2, 1)))
+    with pytest.raises(MaskbenchError, match=f"{first} is not the picture that was masked"):
+        sample_labels(protocol, ["blur"], masked, tmp_path / "faces")
+    with pytest.raises(MaskbenchError, match="nowhere: no such folder"):
+        sample_labels(protocol, ["blur"], masked, tmp_path / "nowhere")
+
+
+def test_attributes_of_templates_are_those_that_their_samples_agree_on(scene):
+    protocol, masked, _ = scene
+    names = list(protocol.samples)
+    pooled = dataclasses.replace(protocol, templates={"T": (names[0], names[1]), "U": (names[0], names[2])})
+    labels = sample_labels(pooled, ["sex"], None, None)["sex"]
+    assert labels["T"] == protocol.samples[names[0]].attributes["sex"] and labels["U"] == ""
+    with pytest.raises(MaskbenchError, match="compares templates of several"):
+        sample_labels(pooled, ["yaw"], masked, None)

@@ -337,6 +337,29 @@ def test_thresholds_from_another_condition_or_another_protocol(scene, tmp_path: 
     assert entries and not any("clustered" in entry for entry in entries.values())
 
 
+def test_thresholds_of_a_smaller_protocol(crop_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The scores there are fewer than those here, and intervals over subjects are given for few errors too."""
+    monkeypatch.setattr("maskbench.metrics.uncertainty.FEW", 1)
+    faces = crop_folder(96)
+    synthesize(faces, tmp_path / "masked", SynthesisConfig(landmarks="aligned"), 1)
+    small, large = (make_folders(faces, count, name=f"n{count}") for count in (60, 1200))
+    run((small, faces, tmp_path / "masked"), tmp_path / "small", models=["dummy-failing"])
+    scene = large, faces, tmp_path / "masked"
+    (folder,) = run(scene, tmp_path / "r", models=["dummy-failing"], threshold_from=str(tmp_path / "small"))
+    found = read_result(folder / "result.json")
+    assert found.metrics["UMR-MP"]["transferred"]["from"].startswith("n60")
+    own = found.intervals["UMR-MP"]["fmr100.fnmr_including_failures"]
+    own = found.intervals["UMR-MP"]["fmr100.fnmr_including_failures"]
+    assert own["count"] > 1 and own["clustered"]["low"] is not None
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf")])
+def test_a_threshold_that_is_no_number_is_refused_before_any_work(scene, tmp_path: Path, threshold: float):
+    with pytest.raises(MaskbenchError, match="give a finite number"):
+        run(scene, tmp_path / "r", threshold=threshold)
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [("MR-UMP", "has no pairs of it"), ("UMR_MP", "neither a condition nor a folder"), ("own", "holds 0 results of")],

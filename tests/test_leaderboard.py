@@ -44,7 +44,8 @@ def test_columns_in_their_order(base):
     per_condition = [
         "accuracy_10fold_mean", "accuracy_10fold_std", "accuracy_best_threshold", "eer", "auc", "fmr100", "fmr100_flag",
         "fmr1000", "fmr1000_flag", "fmr100_including_failures", "ftx_reference", "ftx_probe", "transferred_from",
-        "transferred_fmr", "transferred_fnmr", "given_threshold_fmr", "given_threshold_fnmr",
+        "transferred_fmr", "transferred_fnmr", "given_threshold", "given_threshold_fmr",
+        "given_threshold_fnmr",
     ]  # fmt: skip
     conditions = ["UMR-UMP", "UMR-MP", "MR-MP"]
     assert list(table.columns) == [

@@ -15,7 +15,7 @@ from maskbench.leaderboard import make_leaderboard
 from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
 from maskbench.metrics.summary import summarise, summarise_protocol
 from maskbench.report.plots import render
-from maskbench.results import comparison_key, load_run, load_runs, result_dir, save_run
+from maskbench.results import comparison_key, load_run, load_runs, read_result, result_dir, save_run
 from maskbench.score_files import ENGINE, ScoreOptions, score
 from maskbench.scoring import score_pairs
 from maskbench.types import Protocol, Status
@@ -92,6 +92,28 @@ def test_without_a_protocol_the_labels_come_from_the_file(tmp_path, protocol, ev
         assert without(after.result.metrics[name], "ftx") == without(tree, "ftx"), "the file does not name samples"
         assert after.result.intervals[name]["eer.value"] == before.result.intervals[name]["eer.value"]
     assert after.result.protocol["name"] == "scores" and after.result.protocol["counts"]["subjects"] == 50
+
+
+def test_a_result_of_more_conditions_is_not_replaced(tmp_path, protocol, evaluated):
+    path = as_csv(evaluated, tmp_path / "sdk.csv", "pair_id", "score")
+    score([path], tmp_path / "out", protocol, ScoreOptions(name="sdk"))
+    rows = np.flatnonzero(condition_labels(protocol.pairs) == "UMR-MP")
+    part = as_csv(evaluated, tmp_path / "part.csv", "pair_id", "score", order=rows)
+    options = ScoreOptions(name="sdk", conditions=("UMR-MP",))
+    with pytest.raises(ResultError, match="has MR-MP, UMR-UMP too; score all conditions from one file"):
+        score([part], tmp_path / "out", protocol, options)
+    assert set(read_result(tmp_path / "out" / "toy" / "sdk" / "result.json").metrics) == {"UMR-UMP", "UMR-MP", "MR-MP"}
+    score([path], tmp_path / "out", protocol, ScoreOptions(name="sdk"))  # the same again replaces it
+
+
+def test_a_threshold_fixed_at_an_fmr_says_where_and_has_no_interval_over_subjects(tmp_path, protocol, evaluated):
+    path = as_csv(evaluated, tmp_path / "sdk.csv", "pair_id", "score")
+    result = run_of(score([path], tmp_path / "out", protocol, ScoreOptions(at_fmr=0.05))).result
+    own, other = (result.metrics[name]["at_threshold"] for name in ("UMR-UMP", "UMR-MP"))
+    assert own["from"] == other["from"] == "UMR-UMP" and own["target"] == 0.05
+    assert "optimistic" in own["note"] and "note" not in other
+    for intervals in result.intervals.values():
+        assert not any("clustered" in e for path, e in intervals.items() if path.startswith("at_threshold."))
 
 
 def test_distances_are_negated_and_thresholds_with_them(tmp_path, protocol, evaluated):
@@ -370,7 +392,7 @@ def test_thresholds_of_another_file_are_fixed_there_and_used_here(tmp_path, two_
         assert block[name]["fmr"] == np.mean(here[~mated] >= threshold) > 1.5 * target  # the drift is seen
         assert block[name]["fnmr"] == np.mean(here[mated] < threshold)
     assert block["from"].endswith("UMR-UMP") and "clear" in block["from"]
-    assert result.protocol["threshold_from"] == block["from"]
+    assert result.protocol["threshold_from"] == "UMR-MP" != block["from"], "its own; the block says where"
     own = strict(here[~mated], 0.01)
     assert result.metrics["UMR-MP"]["fmr100"]["threshold"] == own
 

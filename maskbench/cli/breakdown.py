@@ -40,6 +40,8 @@ def breakdown(
         raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
     if plot is not None and masked is None:
         raise MaskbenchError("--plot draws FNMR against covered fraction, which the masked set knows; give --masked")
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise MaskbenchError(f"{plot}: cannot draw this kind of file; use png, svg or pdf")
     names = (*by, *(["covered_fraction"] if plot is not None and by and "covered_fraction" not in by else []))
     rows = breakdown_rows(runs, load_protocol(protocol_name), masked, faces, names, masks_dirs)
     if not rows:

@@ -12,18 +12,24 @@ if TYPE_CHECKING:
     from maskbench.results import Run
 
 
+LEAST_REPLICATES = 20
+
+
 @click.command(epilog="Example:\n\n  maskbench compare results/lfw-masked/a results/lfw-masked/b --condition UMR-MP")
 @click.argument("result_a", type=click.Path(path_type=Path))
 @click.argument("result_b", type=click.Path(path_type=Path))
 @click.option("--condition", default="UMR-MP", show_default=True, help="Which comparisons.")
-@click.option("--metric", default="fnmr@fmr100", show_default=True, help="fnmr@fmr10, 100, 1000, 10000, or eer.")
+@click.option(
+    "--metric", default="fnmr@fmr100", show_default=True,
+    help="fnmr@fmr10, fnmr@fmr100, fnmr@fmr1000, fnmr@fmr10000, or eer.",
+)  # fmt: skip
 @click.option(
     "--protocol", "protocol_name", metavar="NAME_OR_DIR",
     help="Says who is compared, where the results do not say it themselves.",
 )  # fmt: skip
 @click.option("--bootstrap", type=click.IntRange(min=0), default=0, metavar="N",
               help="Add the paired subject bootstrap with N replicates.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(
     result_a: Path, result_b: Path, condition: str, metric: str, protocol_name: str | None, bootstrap: int, seed: int,
@@ -36,8 +42,11 @@ def compare(
     """
     import json
 
+    from maskbench.errors import MaskbenchError
     from maskbench.metrics.comparison import compare_pair
 
+    if 0 < bootstrap < LEAST_REPLICATES:
+        raise MaskbenchError(f"--bootstrap {bootstrap}: too few for an interval; use {LEAST_REPLICATES} or more")
     runs = [load(path) for path in (result_a, result_b)]
     refuse_unlike(runs[0], runs[1], (result_a, result_b))
     named = str(runs[0].result.protocol.get("name", ""))

@@ -25,7 +25,7 @@ def leaderboard(results: Path, out: Path, rank_by: str) -> None:
     found = load_results(results)
     if not found:
         raise ResultError(f"{results}: holds no result.json; run maskbench evaluate first")
-    tables = make_leaderboard(found, rank_by, rank_ranges(load_comparable(results), ranking(rank_by)))
+    tables = make_leaderboard(found, rank_by, rank_ranges(load_comparable(results), ranking(rank_by), found))
     click.echo(render_text(tables))
     for path in write_csv(tables, out):
         click.echo(f"written: {path}")

@@ -157,8 +157,13 @@ def _drawn(protocol: Protocol, asked: int | None) -> str:
 
 def _next(protocol: Protocol, faces: Path, tables: Path, built: Path) -> str:
     """The command that comes next: masking, unless masks are worn or ``built`` is the masked set of a build."""
+    from maskbench.protocol_build import used_keys
+
     done = faces.parent == built.parent and (built / "manifest.csv").is_file()
-    if protocol.masking and not done:
+    # A picture that is compared bare and masked needs a masked copy; people with real masks have pictures of their own.
+    keys = used_keys(protocol)
+    copies = any((sample_id, "unmasked") in keys for sample_id, condition in keys if condition == "masked")
+    if (protocol.masking or copies) and not done:
         return f"next: maskbench synthesize {faces} MASKED --protocol {tables}"
     wanted = "masked" in {*protocol.pairs.probe_condition.tolist(), *protocol.pairs.reference_condition.tolist()}
     masked = f" --masked {built if done else faces}" if wanted else ""

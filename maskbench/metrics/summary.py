@@ -116,8 +116,7 @@ def summarise_protocol(
             threshold_from=protocol.threshold_from if elsewhere is None else elsewhere[0],
             threshold=threshold,
             ftx_by_role={role: _ftx(name, side[rows], embeddings) for role, side in sides.items()},
-            subjects=None if people is None
-            else subjects_of_condition(people, rows, source, name == protocol.threshold_from, fold),
+            subjects=_subjects(people, rows, source, name == protocol.threshold_from, fold, elsewhere is not None),
         )
         if elsewhere is not None:
             drop_transferred(found["intervals"])
@@ -126,6 +125,15 @@ def summarise_protocol(
         for part, value in found.items():
             collected[part][name] = value
     return collected["metrics"], collected["counts"], collected["thresholds"], collected["intervals"]
+
+
+def _subjects(
+    people: np.ndarray | None, rows: np.ndarray, source: np.ndarray, own: bool, fold: np.ndarray, elsewhere: bool
+) -> Subjects | None:
+    """Who is compared in a condition; of those who fix a threshold elsewhere nothing is known."""
+    if people is None:
+        return None
+    return Subjects(people[rows]) if elsewhere else subjects_of_condition(people, rows, source, own, fold)
 
 
 def _add_identification(

@@ -21,6 +21,7 @@ from maskbench.metrics.influence import Estimate
 CONFIDENCE = 0.95
 DYADIC = "dyadic cluster-robust by subject, 95 %, logit scale, t"
 FOLDS = "clusters are the disjoint folds, 95 %, logit scale, t with folds - 1"
+ALL_ERRORS = "every decision is an error"
 NO_THRESHOLD = "no finite threshold"
 SPARSE, DENSE, DISJOINT = "sparse pairs", "dense", "disjoint folds"
 SPARSE_BELOW = 10  # non-mated comparisons of a subject on average; the LFW list has 1.4
@@ -180,13 +181,14 @@ def clustered(
 ) -> dict[str, float | str | None]:
     """The "clustered" interval of a rate as ``result.json`` holds it: low, high, method; a flag where there is none.
 
-    A rate that rests on fewer than 30 errors gets no interval: too few errors to estimate a variance from.
+    A rate that rests on fewer than 30 errors gets no interval: too few errors to estimate a variance from. Nor does a
+    rate of 1, which has no variance at all.
 
     Args:
         clusters: what ``folds_as_clusters`` says.
     """
-    if estimate is None or estimate.errors < FEW:
-        flag = NO_THRESHOLD if estimate is None else FEW_ERRORS
+    if estimate is None or estimate.errors < FEW or estimate.value >= 1:
+        flag = NO_THRESHOLD if estimate is None else FEW_ERRORS if estimate.errors < FEW else ALL_ERRORS
         return {"low": None, "high": None, "method": "none", "flag": flag}
     error, freedom, method = standard_error(estimate.influence, shared, clusters)
     low, high = logit_interval(estimate.value, error, freedom)

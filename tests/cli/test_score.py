@@ -98,7 +98,7 @@ def test_distances_by_either_name(call, sdk, tmp_path):
         found = json.loads((tmp_path / str(number) / "scores" / "d" / "result.json").read_text())
         values.append(found["metrics"]["UMR-UMP"]["eer"]["value"])
     code, out, _ = call("score", path, "-o", tmp_path / "wrong")
-    assert values[0] == values[1] < 0.1 and code == 0 and "note: mated scores are lower" in out
+    assert values[0] == values[1] < 0.1 and code == 0 and "note: mated comparisons are less alike" in out
 
 
 BAD = {
