@@ -133,7 +133,7 @@ def _places(table: ScoreTable, protocol: Protocol, label: np.ndarray, wanted: np
         place = np.concatenate([index.get_indexer(part.astype(object)) for part in parts])
         names = table.pair_id
     elif table.samples is not None and table.sample_names is not None:
-        place, names = _by_samples(table, protocol, wanted)
+        place, names = _by_samples(table, protocol, wanted, label)
     else:
         raise MaskbenchError(
             f"{_file(table)}: has neither pair_id nor the ids of both samples, so no row can be found in protocol "
@@ -150,7 +150,10 @@ def _places(table: ScoreTable, protocol: Protocol, label: np.ndarray, wanted: np
     return place
 
 
-def _by_samples(table: ScoreTable, protocol: Protocol, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _by_samples(
+    table: ScoreTable, protocol: Protocol, wanted: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pair of each row by its samples and, where the table says it, by its condition; and the rows' names."""
     import pandas as pd
 
     pairs, chosen = protocol.pairs, np.flatnonzero(wanted)
@@ -159,16 +162,19 @@ def _by_samples(table: ScoreTable, protocol: Protocol, wanted: np.ndarray) -> tu
     first, second = (
         np.array([number[name] for name in ids[chosen].tolist()]) for ids in (pairs.reference_id, pairs.probe_id)
     )
-    index = pd.Index(first * count + second)
+    condition = 0 if table.condition is None else np.searchsorted(sorted(LABELS), label[chosen])
+    index = pd.Index((first * count + second) * len(LABELS) + condition)
     if not index.is_unique:
         twice = chosen[int(index.duplicated().argmax())]
         raise MaskbenchError(
             f"{_file(table)}: names samples, but {pairs.reference_id[twice]} and {pairs.probe_id[twice]} are compared "
-            "under several conditions; give --condition"
+            "under several conditions; add a column condition, or give --condition"
         )
     known = np.array([number.get(name, -1) for name in table.sample_names.tolist()])
     reference, probe = (known[codes] for codes in table.samples)
-    found = index.get_indexer(np.where((reference < 0) | (probe < 0), -1, reference * count + probe))
+    own = 0 if table.condition is None else np.argsort(np.argsort(LABELS))[table.condition]
+    key = (reference * count + probe) * len(LABELS) + own
+    found = index.get_indexer(np.where((reference < 0) | (probe < 0), -1, key))
     names = _Joined(table.sample_names, table.samples)
     return np.where(found < 0, -1, chosen[found]), names  # type: ignore[return-value]
 

@@ -94,6 +94,20 @@ def test_without_a_protocol_the_labels_come_from_the_file(tmp_path, protocol, ev
     assert after.result.protocol["name"] == "scores" and after.result.protocol["counts"]["subjects"] == 50
 
 
+def test_rows_that_name_samples_and_conditions_need_no_pair_ids(tmp_path, protocol, evaluated):
+    before = load_run(evaluated / "result.json")
+    with np.load(evaluated / "scores.npz") as stored:
+        columns = {
+            "probe_id": protocol.pairs.probe_id, "reference_id": protocol.pairs.reference_id,
+            "condition": stored["condition"], "score": np.array([repr(float(v)) for v in stored["scores"]]),
+        }  # fmt: skip
+    order = np.random.default_rng(5).permutation(len(protocol.pairs))
+    path = write_csv(tmp_path / "ids.csv", {name: values[order].tolist() for name, values in columns.items()})
+    after = run_of(score([path], tmp_path / "out", protocol))
+    assert set(after.result.metrics) == {"UMR-UMP", "UMR-MP", "MR-MP"}
+    assert np.allclose(after.scores.scores, before.scores.scores, equal_nan=True)
+
+
 def test_a_result_of_more_conditions_is_not_replaced(tmp_path, protocol, evaluated):
     path = as_csv(evaluated, tmp_path / "sdk.csv", "pair_id", "score")
     score([path], tmp_path / "out", protocol, ScoreOptions(name="sdk"))
@@ -232,7 +246,7 @@ def test_nist_log_on_a_protocol(tmp_path, protocol, evaluated):
         before.metrics["UMR-MP"]["fmr100"]["fnmr_including_failures"]
     )
     np.testing.assert_array_equal(after.scores.scores[rows], values[rows].astype(float))
-    with pytest.raises(MaskbenchError, match=r"are compared under several conditions; give --condition"):
+    with pytest.raises(MaskbenchError, match=r"are compared under several conditions; add a column condition, or give"):
         score([path], tmp_path / "out", protocol)
     with pytest.raises(MaskbenchError, match=r"match\.log: does not say what is mated; .* or --protocol"):
         score([path], tmp_path / "out")
