@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from maskbench.allpairs_sides import Pairing
 from maskbench.metrics.arrays import ceiling, just_above
 from maskbench.metrics.blocks import OPTIMISTIC, RULE, Rate
 from maskbench.metrics.costs import Lowest
-from maskbench.metrics.dcf import COST_FALSE_MATCH, COST_MISS, PRIOR
-from maskbench.metrics.errors import FAR_TARGETS, FEW, FEW_ERRORS, FMR_TARGETS, NOT_RESOLVABLE, _allowed
+from maskbench.metrics.dcf import COST_FALSE_MATCH, COST_MISS, PRIOR, error_costs
+from maskbench.metrics.errors import FAR_TARGETS, FEW, FEW_ERRORS, FMR_TARGETS, NOT_RESOLVABLE, allowed_errors
 from maskbench.metrics.separation import NO_SPREAD
 
 
@@ -101,7 +100,7 @@ def _strict(evidence: Evidence, target: float) -> tuple[float, int] | None:
     total = evidence.ranks.total
     if target < 1 / total:
         return None
-    allowed = _allowed(target, total)
+    allowed = allowed_errors(target, total)
     if allowed == total:
         return -math.inf, total
     blocked, matches = evidence.ranks.at(allowed)  # the largest score that would be one error too many
@@ -312,16 +311,11 @@ def _midway(evidence: Evidence, steps: _Steps, step: int) -> float:
 def _min_dcf(evidence: Evidence) -> dict[str, Any]:
     """``metrics.dcf.min_dcf`` with its defaults."""
     sizes = len(evidence.mated), evidence.ranks.total
-    prior = Fraction(repr(PRIOR))
-    weights = Fraction(repr(COST_MISS)) * prior, Fraction(repr(COST_FALSE_MATCH)) * (1 - prior)
-    each = [weight / size for weight, size in zip(weights, sizes, strict=True)]
-    common = math.lcm(*(part.denominator for part in each))
-    whole = [int(part * common) for part in each]
-    shared = math.gcd(*whole)
-    found = _lowest_cost(evidence, whole[0] // shared, whole[1] // shared)
-    value = found.cost * Fraction(shared, common)
+    each = error_costs(*sizes)
+    found = _lowest_cost(evidence, each.miss, each.match)
+    value = found.cost * each.unit
     return {
-        "value": float(value), "normalised": float(value / min(weights)), "threshold": _number(found.threshold),
+        "value": float(value), "normalised": float(value / each.least), "threshold": _number(found.threshold),
         "fmr": Rate(found.matches, sizes[1]), **_fnmr_block(evidence, found.misses), "prior": PRIOR,
         "cost_miss": COST_MISS, "cost_false_match": COST_FALSE_MATCH, "note": OPTIMISTIC,
     }  # fmt: skip

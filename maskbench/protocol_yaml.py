@@ -9,7 +9,7 @@ from typing import Any
 from maskbench.errors import ProtocolError
 from maskbench.protocol_build import Locator
 from maskbench.registry import nearest
-from maskbench.tables import read_text
+from maskbench.tables import read_text, yaml_complaint
 
 
 def read_mapping(path: Path, known: Sequence[str], required: Sequence[str]) -> tuple[dict[str, Any], Locator]:
@@ -31,9 +31,7 @@ def read_mapping(path: Path, known: Sequence[str], required: Sequence[str]) -> t
     try:
         node, header = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ProtocolError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML ({reason})") from error
+        raise ProtocolError(yaml_complaint(path, error)) from error
     if not isinstance(header, dict):
         raise ProtocolError(f"{path}:1: expected keys and values, such as 'name: my-protocol'")
     lines: dict[str, int] = {}

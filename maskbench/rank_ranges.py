@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbench.errors import MaskbenchError
+from maskbench.errors import MaskbenchError, ResultError
 from maskbench.leaderboard import Ranking
-from maskbench.results import Key, Run, comparison_key, find_results, load_run, read_result
+from maskbench.results import Key, Run, comparison_key, find_results, load_run
 from maskbench.types import Result, Status
 
 # Columns that can be ranked by, and the metric of ``compare`` that each is: failed mated comparisons as errors.
@@ -18,14 +18,16 @@ METRICS = {"fmr100_including_failures": "fnmr@fmr100"}
 
 
 def load_comparable(root: Path) -> list[Run]:
-    """Every result below ``root`` whose scores lie beside it and say who is compared; the others are left out.
-
-    Raises:
-        ResultError: as ``load_run``, for a result that has scores.
-    """
-    paths = [path for path in find_results(root) if (path.parent / "scores.npz").is_file()]
-    runs = [load_run(path) for path in paths if read_result(path).digests.get("scores")]
-    return [run for run in runs if run.subjects is not None]
+    """Every result below ``root`` whose scores lie beside it and say who is compared. Where these are missing, damaged
+    or another's, the result is left out: a leaderboard needs no scores, only ranges of ranks do."""
+    runs = []
+    for path in find_results(root):
+        try:
+            run = load_run(path)
+        except ResultError:
+            continue
+        runs += [run] if run.subjects is not None else []
+    return runs
 
 
 def rank_ranges(runs: Iterable[Run], by: Ranking, results: Iterable[Result]) -> dict[str, tuple[int, int]]:

@@ -141,6 +141,8 @@ def _by_width(path: Path, rows: Sequence[tuple[int, str]]) -> str:
         if fourth and not codes:
             return "bob4"
         raise MaskbenchError(f"{path}:{rows[0][0]}: bob's four columns or NIST's? give --format bob4 or --format nist")
+    if ";" in " ".join(words[0]):
+        raise MaskbenchError(f"{path}:{rows[0][0]}: columns parted by semicolons; save it with commas")
     if width == 1 or all(_is_number(row[-1]) for row in words):
         raise MaskbenchError(f"{path}:{rows[0][0]}: one file of bare scores; for pyeer give two, genuine then impostor")
     raise MaskbenchError(f"{path}:{rows[0][0]}: no known score format; give --format, one of {', '.join(FORMATS)}")

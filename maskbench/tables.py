@@ -1,4 +1,4 @@
-"""Strict CSV: UTF-8, one record a line, so that every complaint can name its line."""
+"""Strict text files: UTF-8, one record a line, so that every complaint can name its line."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def read_text(path: Path, kind: type[MaskbenchError] = MaskbenchError) -> str:
     if "\0" in text:
         raise kind(f"{path}:{1 + text.count(chr(10), 0, text.index(chr(0)))}: a NUL character; save it as plain text")
     return text
+
+
+def yaml_complaint(path: Path, error: Exception) -> str:
+    """What PyYAML says of a file, in one line: "FILE:LINE: not valid YAML (reason)"."""
+    mark = getattr(error, "problem_mark", None)
+    reason = " ".join(str(getattr(error, "problem", None) or error).split())
+    return f"{path}:{mark.line + 1 if mark else 1}: not valid YAML ({reason})"
 
 
 def read_columns(path: Path, kind: type[MaskbenchError] = MaskbenchError) -> tuple[list[str], list[list[str]]]:

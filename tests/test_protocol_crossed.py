@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from pictures_fixture import put
 
 from maskbench.errors import ProtocolError
 from maskbench.metrics.conditions import condition_labels
@@ -11,13 +12,6 @@ from maskbench.protocol_crossed import Cast, ar_draft, crossed_draft, first_agai
 
 ROLES = {role: role for role in ("reference", "probe", "reference-masked", "probe-masked")}
 THREE = ("UMR-UMP", "UMR-MP", "MR-MP")
-
-
-def put(root, names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
 
 
 def rows(draft):

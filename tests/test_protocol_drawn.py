@@ -3,19 +3,13 @@
 from collections import Counter
 
 import pytest
+from pictures_fixture import put
 
 from maskbench.errors import ProtocolError
 from maskbench.metrics.conditions import condition_labels
 from maskbench.protocol_drawn import celeba_draft, two_folders_draft
 
 THREE = ("UMR-UMP", "UMR-MP", "MR-MP")
-
-
-def put(root, names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
 
 
 @pytest.fixture

@@ -2,19 +2,13 @@
 
 import numpy as np
 import pytest
+from pictures_fixture import put
 
 from maskbench.errors import ProtocolError
 from maskbench.metrics.conditions import condition_labels
 from maskbench.protocol_draft import THREE
 from maskbench.protocol_lists import listed_draft, mfr2_draft, read_custom, read_labelled
 from maskbench.protocol_subjects import chains, contradiction
-
-
-def put(root, names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pictures_fixture import put
 
 from maskbench.cli.main import main
 from maskbench.datasets.insightface_bin import read_bin
@@ -25,13 +26,6 @@ from maskbench.protocols import load_protocol, make_lfw, protocol_counts
 
 NAMES = ("ar", "celeba", "custom", "folders", "ijb", "insightface-mfr", "lfw", "lfw-masked", "maskinv", "mfr2",
          "mfrc21", "mlfw", "nist-6a", "nist-6b", "ocfr-2022", "rmfd")  # fmt: skip
-
-
-def put(root, names):
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    return root
 
 
 @pytest.fixture

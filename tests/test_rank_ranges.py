@@ -77,7 +77,10 @@ def test_results_without_subjects_or_scores_are_left_out(tmp_path: Path):
     assert load_comparable(tmp_path / "old") == []
     write(tmp_path / "new")
     next((tmp_path / "new").rglob("scores.npz")).unlink()
-    assert len(load_comparable(tmp_path / "new")) == 2
+    next((tmp_path / "new").rglob("scores.npz")).write_bytes(b"damaged")
+    assert len(load_comparable(tmp_path / "new")) == 1
+    ran = CliRunner().invoke(cli, ["leaderboard", str(tmp_path / "new"), "-o", str(tmp_path / "l.csv")])
+    assert ran.exit_code == 0 and (tmp_path / "l.csv").read_text().count("\n") == 4, "three results, without ranges"
 
 
 def test_scores_carry_subjects_and_folds(tmp_path: Path):

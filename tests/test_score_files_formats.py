@@ -365,3 +365,10 @@ def test_every_format_is_recognised_or_can_be_named(tmp_path, read):
         sniff([tmp_path / "nothing.csv"])
     with pytest.raises(MaskbenchError, match="is a folder"):
         read_table([tmp_path])
+
+
+def test_semicolons_are_named_as_what_they_are(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("pair_id;score\na;1\n")
+    with pytest.raises(MaskbenchError, match=r"s\.csv:1: columns parted by semicolons; save it with commas"):
+        read_table([path])

@@ -16,7 +16,7 @@ from maskbench.masking.placement import Jitter
 from maskbench.masking.recipes import SEEDS, Entry, Recipe, Slot, checked_fraction
 from maskbench.masking.wearing import STYLES
 from maskbench.registry import nearest
-from maskbench.tables import read_text
+from maskbench.tables import read_text, yaml_complaint
 
 TEXTS = ("name", "description", "source")
 REQUIRED = (*TEXTS, "version", "seeds", "mix")
@@ -99,9 +99,7 @@ def _load(path: Path) -> _Table:
     try:
         table = yaml.load(read_text(path, MaskbenchError), Loader=Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise MaskbenchError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML ({reason})") from error
+        raise MaskbenchError(yaml_complaint(path, error)) from error
     if not isinstance(table, _Table):
         raise MaskbenchError(f"{path}:1: not a recipe; expected keys and values, see docs/recipes.md")
     return table

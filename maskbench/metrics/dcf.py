@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,15 +79,11 @@ def min_dcf_sorted(
     cost_false_match: float = COST_FALSE_MATCH,
 ) -> MinDcf:
     """``min_dcf`` of what ``both_classes`` returned, each class ascending."""
-    miss, match = _weights(prior, cost_miss, cost_false_match)
-    # Over a common denominator one error of either kind costs an integer.
-    each = miss / len(mated), match / len(non_mated)
-    unit = Fraction(math.gcd(*(int(part * _denominator(each)) for part in each)), _denominator(each))
-    found = lowest_cost(mated, non_mated, int(each[0] / unit), int(each[1] / unit))
-    value = found.cost * unit
+    each = error_costs(len(mated), len(non_mated), prior, cost_miss, cost_false_match)
+    found = lowest_cost(mated, non_mated, each.miss, each.match)
     return MinDcf(
-        value=float(value),
-        normalised=float(value / min(miss, match)),
+        value=float(found.cost * each.unit),
+        normalised=float(found.cost * each.unit / each.least),
         threshold=found.threshold,
         fmr=found.matches / len(non_mated),
         fnmr=found.misses / len(mated),
@@ -96,8 +93,27 @@ def min_dcf_sorted(
     )
 
 
-def _denominator(parts: tuple[Fraction, Fraction]) -> int:
-    return math.lcm(*(part.denominator for part in parts))
+class ErrorCosts(NamedTuple):
+    """What one error of either kind costs, as whole multiples of ``unit``; ``least``: the cost of the better of "match
+    nothing" and "match everything"."""
+
+    miss: int
+    match: int
+    unit: Fraction
+    least: Fraction
+
+
+def error_costs(
+    mated: int, non_mated: int, prior: float = PRIOR, cost_miss: float = COST_MISS,
+    cost_false_match: float = COST_FALSE_MATCH,
+) -> ErrorCosts:  # fmt: skip
+    """The cost of one error among so many comparisons of each class, exactly. Raises as ``min_dcf``."""
+    weights = _weights(prior, cost_miss, cost_false_match)
+    each = weights[0] / mated, weights[1] / non_mated
+    common = math.lcm(*(part.denominator for part in each))
+    whole = [int(part * common) for part in each]
+    shared = math.gcd(*whole)
+    return ErrorCosts(whole[0] // shared, whole[1] // shared, Fraction(shared, common), min(weights))
 
 
 def _weights(prior: float, cost_miss: float, cost_false_match: float) -> tuple[Fraction, Fraction]:

@@ -193,7 +193,7 @@ def _checked(target: float, rule: str) -> float:
 def _errors_at(ordered: np.ndarray, target: float, rule: str) -> int:
     """Number of false matches at the point that the rule selects; ``ordered`` is ascending."""
     count = len(ordered)
-    allowed = _allowed(target, count)
+    allowed = allowed_errors(target, count)
     if allowed == count:
         return count
     blocked = ordered[count - 1 - allowed]  # the largest score that would be one error too many
@@ -207,7 +207,7 @@ def _errors_at(ordered: np.ndarray, target: float, rule: str) -> int:
     return below if wanted - below <= above - wanted else above
 
 
-def _allowed(target: float, count: int) -> int:
+def allowed_errors(target: float, count: int) -> int:
     """The largest k with k / count <= target in float64, which is how the measured FMR is computed."""
     allowed = min(count, int(target * count))
     while allowed < count and (allowed + 1) / count <= target:
