@@ -28,6 +28,8 @@ MARGIN = 18.0  # texels around the cloth: room for the soft edge and the contact
 LIGHT = np.array([0.10, -0.52, 0.85])  # towards the light: from above, a little from the right
 SHAPE = (PANEL_ROWS, SIZE)
 FAST_FROM = 9.0  # texels of blur
+# OpenCV's wide blurs differ in their last bits between one thread and several, enough to round a texel the other way.
+THREADS = 2
 COLOUR_STEP, PRINT_STEP, ALPHA_STEP = 3, 6, 3  # levels are rounded to these, for small files; prints to the second
 
 

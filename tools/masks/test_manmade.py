@@ -30,6 +30,14 @@ QUICK = ["bandana", "cloth-dots", "cloth-sport", "face-shield", "half-mask", "sc
 WORN_LOOSE = ("gaiter", "bandana", "scarf")
 
 
+@pytest.fixture(autouse=True)
+def _threads_as_when_drawn():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(canvas.THREADS)
+    yield
+    cv2.setNumThreads(before)
+
+
 def committed(asset_id: str) -> np.ndarray:
     bgra = cv2.imread(str(FOLDERS / asset_id / "texture.png"), cv2.IMREAD_UNCHANGED)
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)
