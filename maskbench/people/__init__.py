@@ -1,0 +1,1 @@
+"""Synthetic people: faces of nobody, drawn from a statistical model."""
