@@ -109,12 +109,13 @@ def is_grey(image: np.ndarray) -> bool:
     return all(cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
 
 
-def encode(image: np.ndarray, suffix: str) -> bytes:
+def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
     """Encode an image in the format that a file suffix names.
 
     Args:
         image: (H, W, 3) uint8 RGB, or (H, W) uint8. Three equal channels are stored as one, so greyscale stays grey.
-        suffix: ".jpg" and so on, any case. JPEG and WebP are written at quality 95; the others are lossless.
+        suffix: ".jpg" and so on, any case.
+        quality: 1 to 100, of JPEG and WebP, which are written at 95 by default; the others are lossless.
     """
     suffix = suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
@@ -127,9 +128,9 @@ def encode(image: np.ndarray, suffix: str) -> bytes:
     if suffix == ".pgm" and image.ndim == 3:
         raise ImageError("cannot write colour to .pgm; use .png")
     options = {
-        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-        ".webp": [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY],
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality or JPEG_QUALITY],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality or JPEG_QUALITY],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, quality or WEBP_QUALITY],
     }
     done, buffer = cv2.imencode(suffix, image, options.get(suffix, []))
     if not done:

@@ -184,6 +184,14 @@ def test_jpeg_of_a_given_quality(quality: int, make_crop):
     assert stored.ndim == 2 and is_grey(decode(encode_jpeg(grey, quality)))
 
 
+def test_lossy_formats_take_a_quality_and_the_others_do_not(make_crop):
+    picture = make_crop(3, 96)
+    assert encode(picture, ".jpg", 60) == encode_jpeg(picture, 60) and jpeg_quality(encode(picture, ".jpg", 60)) == 60
+    expected = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 60])[1].tobytes()
+    assert encode(picture, ".webp", 60) == expected
+    assert encode(picture, ".png", 60) == encode(picture, ".png")
+
+
 def test_files_are_read_whole_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a").write_bytes(b"x" * 70_000)
     assert images.read_bytes(tmp_path / "a") == images.read_bytes(str(tmp_path / "a")) == b"x" * 70_000

@@ -13,6 +13,7 @@ from maskbench.errors import MaskbenchError
 
 # name -> (module:attribute, one line of help); listing the commands imports none of them.
 COMMANDS = {
+    "people": ("maskbench.cli.people:people", "Make pictures of people who do not exist."),
     "synthesize": ("maskbench.cli.synthesize:synthesize", "Paste masks on a folder of faces; write a manifest."),
     "masks": ("maskbench.cli.masks:masks", "List, show, check and make masks; draw contact sheets."),
     "dataset": ("maskbench.cli.dataset:dataset", "Build masked LFW, CelebA and AR-style sets from their originals."),
@@ -25,7 +26,7 @@ COMMANDS = {
     "compare": ("maskbench.cli.compare:compare", "Which of two recognizers is better, and how surely."),
     "plot": ("maskbench.cli.plot:plot", "Draw ROC and DET curves from results."),
     "breakdown": ("maskbench.cli.breakdown:breakdown", "Error rates by mask, coverage, pose, sex and so on."),
-    "demo": ("maskbench.cli.demo:demo", "The whole chain on the faces at hand, in minutes."),
+    "demo": ("maskbench.cli.demo:demo", "The whole chain on people who do not exist, in minutes."),
 }
 
 

@@ -87,7 +87,7 @@ def synthesize(
     files = _listed(inputs, faces_dir, only, config.save_alpha)
     with locked(out_dir), one_blas_thread():
         config = config.fixed()  # so that nobody reads the recipe again
-        _prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
+        prepare(out_dir, {**config_dict(config, only), "out_shards": out_shards}, resume)
         outputs, tally = outputs_of(str(out_dir), config.save_alpha), _Tally()
         with closing(Journal(out_dir)) as journal, closing(outputs):  # which reads the journal until it is closed
             kept = _kept(journal, inputs, files, outputs)
@@ -191,23 +191,23 @@ def locked(out_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _prepare(out_dir: Path, wanted: dict[str, Any], resume: bool) -> None:
-    """See that the output folder is a new one, or holds the run to resume."""
+def prepare(out_dir: Path, wanted: dict[str, Any], resume: bool, name: str = CONFIG) -> None:
+    """See that the output folder is a new one, or holds the run to resume: the configuration in its file ``name``."""
     if all(is_temporary(name) for name in os.listdir(out_dir)):  # such a file is what a run killed at once leaves
         _sweep(out_dir)
-        write_json(out_dir / CONFIG, wanted)
+        write_json(out_dir / name, wanted)
         return
     if not resume:
         raise MaskbenchError(f"{out_dir}: is not empty; use --resume to continue a run, or an empty folder")
-    if not (out_dir / CONFIG).is_file():
-        raise MaskbenchError(f"{out_dir}: holds no synthesis run (no {CONFIG}); choose an empty folder")
-    found = read_json(out_dir / CONFIG)
+    if not (out_dir / name).is_file():
+        raise MaskbenchError(f"{out_dir}: holds no run to resume (no {name}); choose an empty folder")
+    found = read_json(out_dir / name)
     if not isinstance(found, dict):
-        raise MaskbenchError(f"{out_dir / CONFIG}: not the configuration of a run; choose an empty folder")
+        raise MaskbenchError(f"{out_dir / name}: not the configuration of a run; choose an empty folder")
     for key in sorted({*wanted, *found}):
         if wanted.get(key) != found.get(key):
             raise MaskbenchError(
-                f"{out_dir / CONFIG}: the run to resume has another {key} ({found.get(key)!r}, "
+                f"{out_dir / name}: the run to resume has another {key} ({found.get(key)!r}, "
                 f"now {wanted.get(key)!r}); use the same options and versions, or an empty folder"
             )
     _sweep(out_dir)

@@ -7,8 +7,9 @@ it. In memory there is one offset per input; the rows, a kilobyte each, stay on 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from maskbench import manifest
 from maskbench.errors import ManifestError, MaskbenchError
@@ -16,26 +17,29 @@ from maskbench.files import atomic_write
 from maskbench.types import ManifestRow
 
 NAME = "manifest.journal.jsonl"
+Row = TypeVar("Row")
 
 
-class Journal:
+class RowJournal(Generic[Row]):
     """One file of rows, open for the length of a run; the last line about an input counts.
 
-    Opening it finds the rows of an interrupted run, or else of the manifest of a finished one. A last line that was cut
-    short by an interruption is dropped.
+    A subclass says what a row is: the file's name, how a line is read, which input a row is about, and the lines of a
+    finished run. Opening a journal finds the rows of an interrupted run, or else of a finished one. A last line that
+    was cut short by an interruption is dropped.
 
     Raises:
-        ManifestError: a line before the last, or the manifest, is damaged.
+        ManifestError: a line before the last, or the finished run's table, is damaged.
         MaskbenchError: the folder cannot be written to.
     """
 
+    name: str
+
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+        self._path = folder / self.name
         self._offsets: dict[str, int] = {}
-        finished = folder / manifest.NAME
-        if not self._path.exists() and finished.is_file():
+        if not self._path.exists() and (lines := self.finished(folder)) is not None:
             with atomic_write(self._path) as stream:
-                stream.writelines(f"{manifest.row_to_json(row)}\n".encode() for row in manifest.iterate(finished))
+                stream.writelines(f"{line}\n".encode() for line in lines)
         try:
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
@@ -43,13 +47,25 @@ class Journal:
         self._end = self._index()
         os.ftruncate(self._handle, self._end)
 
+    def finished(self, folder: Path) -> Iterable[str] | None:
+        """The lines of a finished run in ``folder``, None when there is none."""
+        raise NotImplementedError
+
+    def parse(self, line: bytes) -> Row:
+        """The row that a line holds. Raises ValueError or TypeError for a damaged one."""
+        raise NotImplementedError
+
+    def key(self, row: Row) -> str:
+        """The input that a row is about."""
+        raise NotImplementedError
+
     def _index(self) -> int:
         """Note where each row is; return where the last whole line ends."""
         end = 0
         with open(self._path, "rb") as stream:
             for number, line in enumerate(stream, 1):
                 try:
-                    source = manifest.row_from_json(line).source
+                    source = self.key(self.parse(line))
                 except (ValueError, TypeError) as error:
                     if stream.read(1):
                         raise ManifestError(f"{self._path}:{number}: damaged line; delete it and resume") from error
@@ -61,7 +77,7 @@ class Journal:
         return end
 
     def append(self, source: str, line: str) -> None:
-        """Add the row of an input, as ``manifest.row_to_json`` gives it."""
+        """Add the row of an input, as ``parse`` reads it."""
         data = f"{line}\n".encode()
         try:
             written = os.write(self._handle, data)
@@ -73,7 +89,7 @@ class Journal:
         self._offsets[source] = self._end
         self._end += len(data)
 
-    def get(self, source: str) -> ManifestRow | None:
+    def get(self, source: str) -> Row | None:
         """The row of an input, None when there is none. May be called while another thread appends.
 
         Raises:
@@ -83,7 +99,7 @@ class Journal:
         if offset is None:
             return None
         try:
-            return manifest.row_from_json(self._line(offset))
+            return self.parse(self._line(offset))
         except (ValueError, TypeError, EOFError) as error:  # it was whole when it was written or found
             raise ManifestError(
                 f"{self._path}: was changed by another program during the run; run again with --resume"
@@ -103,7 +119,7 @@ class Journal:
         """How many inputs have a row."""
         return len(self._offsets)
 
-    def rows(self) -> Iterator[ManifestRow]:
+    def rows(self) -> Iterator[Row]:
         """Every row that counts, in the order in which the inputs were first written."""
         for source in list(self._offsets):
             row = self.get(source)
@@ -115,8 +131,27 @@ class Journal:
         os.close(self._handle)
 
     def remove(self) -> None:
-        """Delete the file, once the manifest holds its rows."""
+        """Delete the file, once a finished run's table holds its rows."""
         self._path.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> MaskbenchError:
         return MaskbenchError(f"{self._path}: cannot be written ({error.strerror}); make room and use --resume")
+
+
+class Journal(RowJournal[ManifestRow]):
+    """The rows of a synthesis run; a finished one's are in its manifest."""
+
+    name = NAME
+
+    def finished(self, folder: Path) -> Iterable[str] | None:
+        """The manifest's rows."""
+        path = folder / manifest.NAME
+        return map(manifest.row_to_json, manifest.iterate(path)) if path.is_file() else None
+
+    def parse(self, line: bytes) -> ManifestRow:
+        """As ``manifest.row_to_json`` wrote it."""
+        return manifest.row_from_json(line)
+
+    def key(self, row: ManifestRow) -> str:
+        """The input's path."""
+        return row.source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,12 @@ def tool(monkeypatch):
 
 
 def test_shares_are_measured_and_drawn(tool, tmp_path, capsys):
-    faces = tool.read_faces(mannequins()[0].parent, 10)
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for path in mannequins():
+        shutil.copy(path, folder)
+    (folder / "notes.json").write_text("{}")
+    faces = tool.read_faces(folder, 10)
     assert len(faces) == len(mannequins()), "other files of the folder are no pictures"
     mine = tmp_path / "hats.yaml"
     mine.write_text(

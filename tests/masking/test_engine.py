@@ -129,7 +129,7 @@ def test_resuming_with_other_options_or_in_a_foreign_folder_is_refused(crop_fold
         synthesize(faces, out, SynthesisConfig(landmarks="aligned", seed=9), 1, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    with pytest.raises(MaskbenchError, match="holds no synthesis run"):
+    with pytest.raises(MaskbenchError, match="holds no run to resume"):
         synthesize(faces, tmp_path / "mine", ALIGNED, 1, resume=True)
 
 
