@@ -22,6 +22,8 @@ def test_the_installed_package_finds_its_data():
     assert (files("maskbench.mask_assets") / "surgical" / "asset.json").is_file()
     assert files("maskbench.protocol_data").is_dir()
     assert (files("maskbench.data") / "canonical468.json").is_file()
+    assert (files("maskbench.data") / "demo-people" / "people.csv").is_file()
+    assert (files("maskbench.protocol_data") / "demo-people" / "protocol.yaml").is_file()
 
 
 @pytest.mark.slow
@@ -53,5 +55,6 @@ def test_the_wheel_holds_masks_data_and_every_module(tmp_path: Path):
         f"maskbench/protocol_data/{name.removeprefix('protocols/')}" for name in names if name.startswith("protocols/")
     }
     assert len(masks) > 18 and len(modules) > 60
-    assert modules | masks | protocols | set(DATA) <= inside
+    data = {name for name in names if name.startswith("maskbench/data/")}
+    assert modules | masks | protocols | data | set(DATA) <= inside
     assert not any(name.startswith(("tests/", "tools/")) for name in inside)

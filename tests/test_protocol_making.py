@@ -254,7 +254,7 @@ def test_a_packed_file_through_the_command_line(tmp_path, call):
 
 def test_list_and_show(call):
     code, out, _ = call("protocol", "list")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(NAMES)
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [*NAMES, "demo-people"]
     for name in NAMES:
         code, out, _ = call("protocol", "show", name)
         template = load_template(name)

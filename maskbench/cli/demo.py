@@ -6,28 +6,41 @@ from pathlib import Path
 
 import click
 
+EPILOG = """\b
+Examples:
+  maskbench demo
+  maskbench demo --faces my-people/ --model dlib-resnet --model onnx:mine.onnx --out mine/
+"""
 
-@click.command(epilog="Example:\n\n  maskbench demo --faces lfw-funneled/ --out demo/")
+
+@click.command(epilog=EPILOG)
 @click.option(
-    "--faces", type=click.Path(path_type=Path), help="One folder per subject, or LFW; else MASKBENCH_DATA or LFW."
-)
+    "--faces", type=click.Path(path_type=Path),
+    help="One folder per subject, or LFW.  [default: synthetic people that ship with maskbench]",
+)  # fmt: skip
+@click.option("--lfw", is_flag=True, help="LFW, from MASKBENCH_DATA or scikit-learn's downloader.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("maskbench-demo"), show_default=True)
 @click.option(
-    "--model", "models", multiple=True, default=["dlib-resnet"], show_default=True, help="Repeat for several."
-)
-@click.option(
-    "--pairs", default=600, show_default=True, type=click.IntRange(20), help="Pairs of pictures, in each condition."
-)
-@click.option("--seed", default=0, show_default=True)
+    "--model", "models", multiple=True, help="Repeat for several.  [default: every recognizer that ships]"
+)  # fmt: skip
+@click.option("--pairs", type=click.IntRange(20), help="With --faces or --lfw, in each condition.  [default: 600]")
+@click.option("--seed", default=0, show_default=True, help="Of the masks.")
 @click.option("--workers", default=0, type=click.IntRange(0, 256), help="Processes; 0 takes every processor.")
-def demo(faces: Path | None, out: Path, models: tuple[str, ...], pairs: int, seed: int, workers: int) -> None:
-    """The whole chain: mask faces, evaluate a recognizer on them, print the leaderboard, draw ROC and DET curves."""
+def demo(
+    faces: Path | None, lfw: bool, out: Path, models: tuple[str, ...], pairs: int | None, seed: int, workers: int
+) -> None:
+    """The whole chain: mask faces, evaluate recognizers on them, print the leaderboard, draw ROC and DET curves.
+
+    Without --faces the pictures are of synthetic people that ship with maskbench: nothing is downloaded.
+    """
     import time
 
-    from maskbench.demo import run_demo
+    from maskbench.demo import demo_faces, run_demo
+    from maskbench.recognizers.builtin import shipped_recognizers
 
     started = time.monotonic()
-    paths = run_demo(faces, out, models, pairs, seed, workers, click.echo)
+    chosen = models or tuple(shipped_recognizers())
+    paths = run_demo(demo_faces(faces, lfw, pairs, click.echo), out, chosen, seed, workers, click.echo)
     for label, path in (
         ("leaderboard", ", ".join(str(p) for p in paths.leaderboard)), ("curves", paths.curves),
         ("masked faces", paths.sheet), ("results", paths.results),

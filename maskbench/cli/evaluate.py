@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from maskbench.types import Protocol
+
 EPILOG = """\b
 Examples:
+  maskbench evaluate                                        every recognizer that ships, on people who do not exist
+  maskbench evaluate --model onnx:mine.onnx --out mine/
   maskbench evaluate --model dlib-resnet --protocol lfw-masked/ --faces lfw/ --masked lfw-masked-faces/ --out results/
   maskbench evaluate --model dlib-resnet --model onnx:w600k_r50.onnx --protocol P --faces F --masked M --out results/
 """
@@ -15,12 +21,19 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option(
-    "--model", "models", multiple=True, required=True, help="Recognizer: a name, or onnx:PATH. Repeat for several."
-)
-@click.option("--protocol", "protocol_name", required=True, help="A protocol folder, or the name of a shipped one.")
-@click.option("--faces", required=True, type=click.Path(path_type=Path), help="Folder of the unmasked pictures.")
+    "--model", "models", multiple=True,
+    help="Recognizer: a name, or onnx:PATH. Repeat for several.  [default: every one that ships]",
+)  # fmt: skip
+@click.option(
+    "--protocol", "protocol_name",
+    help="A protocol folder, or the name of a shipped one.  [default, with --faces: the synthetic people that ship]",
+)  # fmt: skip
+@click.option("--faces", type=click.Path(path_type=Path), help="Folder of the unmasked pictures.")
 @click.option("--masked", type=click.Path(path_type=Path), help="Folder that synthesize wrote from the same pictures.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Results go to OUT/PROTOCOL/MODEL/.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+    help="Results go to OUT/PROTOCOL/MODEL/.",
+)  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--engine", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True)
 @click.option(
@@ -42,29 +55,76 @@ Examples:
     help="Templates are sums over a face and its mirror image, as in some papers; the recognizer's name says so.",
 )  # fmt: skip
 def evaluate(
-    models: tuple[str, ...], protocol_name: str, faces: Path, masked: Path | None, out: Path, device: str, engine: str,
-    align: str, cache: str, workers: int, threshold: float | None, allow_missing: bool, flip_sum: bool,
+    models: tuple[str, ...], protocol_name: str | None, faces: Path | None, masked: Path | None, out: Path, device: str,
+    engine: str, align: str, cache: str, workers: int, threshold: float | None, allow_missing: bool, flip_sum: bool,
     threshold_from: str | None,
 ) -> None:  # fmt: skip
     """Run recognizers on a protocol: align, embed, compare, measure. Writes scores.npz and result.json.
 
-    Without --masked only the unmasked condition is run. An interrupted run continues from its cached embeddings.
+    Without --masked only the unmasked condition is run; without --protocol, --faces and --masked, the protocol of the
+    synthetic people that ship with maskbench, which are masked first. An interrupted run continues from its cache.
     """
     from maskbench.evaluation import FAILURES_FILE, EvaluationOptions
     from maskbench.evaluation import evaluate as run
     from maskbench.files import cache_root
     from maskbench.leaderboard import make_leaderboard, render_text
-    from maskbench.protocols import load_protocol
+    from maskbench.recognizers.base import load_recognizer
+    from maskbench.recognizers.builtin import shipped_recognizers
     from maskbench.results import RESULT_FILE, read_result
 
     options = EvaluationOptions(
         device, engine, align, cache, workers, threshold, allow_missing, flip_sum, threshold_from
     )
-    folders = run(load_protocol(protocol_name), models, faces, masked, out, options, cache_root())
+    ours = protocol_name is None and faces is None and masked is None
+    if ours:
+        for name in models:  # a wrong one is told before the pictures are masked
+            load_recognizer(name, device, engine)
+    protocol, faces, masked = _shipped(workers) if ours else _given(protocol_name, faces, masked)
+    folders = run(protocol, models or shipped_recognizers(), faces, masked, out, options, cache_root())
     click.echo(render_text(make_leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
+    if ours:
+        _illustrate(folders)
     for folder in folders:
         click.echo(describe_failures(folder / FAILURES_FILE))
         click.echo(f"written: {folder / RESULT_FILE}")
+
+
+def _given(name: str | None, faces: Path | None, masked: Path | None) -> tuple[Protocol, Path, Path | None]:
+    """The protocol and the folders of the command line."""
+    from maskbench.errors import MaskbenchError
+    from maskbench.protocols import load_protocol
+
+    if name is None or faces is None:
+        lacking = " and ".join(["--protocol"] * (name is None) + ["--faces"] * (faces is None))
+        raise MaskbenchError(
+            f"no {lacking}: a protocol and its pictures belong together; for the synthetic people that ship, leave "
+            "--protocol, --faces and --masked away"
+        )
+    return load_protocol(name), faces, masked
+
+
+def _shipped(workers: int) -> tuple[Protocol, Path, Path]:
+    """The protocol, the pictures and the masked copies of the people that ship."""
+    from maskbench.people.demo_set import cached_masks, demo_set
+
+    found = demo_set()
+    click.echo(f"no protocol and no faces given: the synthetic people that ship, {found.faces}")
+    masked = cached_masks(found, workers)
+    masking = found.protocol.masking
+    click.echo(f"masked by recipe {masking['recipe']}, seed {masking['seed']}: {masked}")
+    return found.protocol, found.faces, masked
+
+
+def _illustrate(folders: list[Path]) -> None:
+    """What the figures of the people that ship are good for, and their curves."""
+    from maskbench.people.demo_set import CAVEAT
+    from maskbench.report.plots import plot_results
+    from maskbench.results import RESULT_FILE, load_run
+
+    click.echo(CAVEAT)
+    curves = folders[0].parent / "roc.png"
+    plot_results([load_run(folder / RESULT_FILE) for folder in folders], curves)
+    click.echo(f"curves: {curves}")
 
 
 def describe_failures(path: Path) -> str:

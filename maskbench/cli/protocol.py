@@ -64,21 +64,33 @@ def make() -> None:
 
 @protocol.command("list")
 def list_templates() -> None:
-    """The protocols that maskbench knows how to make."""
+    """The protocols that maskbench knows how to make, and those that ship with their pictures."""
     from maskbench.protocol_template import load_template, shipped_templates
+    from maskbench.protocols import condition_names, load_protocol, shipped_protocols
 
     for name in shipped_templates():
         template = load_template(name)
         variants = f" ({len(template.variants)} variants)" if template.variants else ""
         click.echo(f"{name:16} {', '.join(template.conditions):26} {template.title}{variants}")
+    for name, folder in shipped_protocols().items():
+        protocol = load_protocol(folder)
+        title = protocol.description.partition(":")[0]
+        click.echo(f"{name:16} {', '.join(condition_names(protocol.pairs)):26} {title} (ships whole)")
 
 
 @protocol.command(epilog="Example:\n\n  maskbench protocol show ocfr-2022")
 @click.argument("name")
 def show(name: str) -> None:
     """What a template says: source, licence, where to get the data, counts, deviations, and what is not stated."""
-    from maskbench.protocol_template import load_template
+    from maskbench.protocol_template import load_template, shipped_templates
+    from maskbench.protocols import load_protocol, shipped_protocols
 
+    whole = shipped_protocols()
+    if name in whole and name not in shipped_templates():
+        protocol = load_protocol(whole[name])
+        texts = (f"{key}: {getattr(protocol, key)}" for key in ("description", "source", "licence"))
+        click.echo("\n".join([*texts, _describe(protocol, whole[name])]))
+        return
     click.echo("\n".join(_shown(load_template(name))))
 
 

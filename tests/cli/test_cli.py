@@ -140,13 +140,6 @@ def test_a_run_that_masks_nothing_is_an_error_and_keeps_its_manifest(tmp_path: P
     assert "failed: not an aligned 112x112 crop: 1" in answer[1] and (tmp_path / "out" / "manifest.csv").is_file()
 
 
-def test_a_demo_with_a_damaged_pair_list_says_so(crop_folder, tmp_path: Path, call):
-    faces = crop_folder(24)
-    (faces / "pairs.txt").write_text("1\t1\nSubject_000\tone\t2\nSubject_000\t1\tSubject_001\t2\n")
-    answer = call("demo", "--faces", faces, "--out", tmp_path / "demo", "--model", "dummy", "--workers", "1")
-    assert_refused(answer, "pairs.txt:2")
-
-
 def test_a_protocol_from_folders(crop_folder, tmp_path: Path, call):
     code, out, _ = call("protocol", "make", "folders", crop_folder(24), tmp_path / "p", "--pairs", "24", "--seed", "3")
     assert (
@@ -154,46 +147,6 @@ def test_a_protocol_from_folders(crop_folder, tmp_path: Path, call):
         and "24 pairs asked, 24 drawn; the non-mated ones are of" in out
         and call("protocol", "check", tmp_path / "p")[0] == 0
     )
-
-
-def test_the_demo_runs_on_a_folder_of_subjects(crop_folder, tmp_path: Path, call):
-    faces = crop_folder(24)
-    arguments = [
-        "demo",
-        "--faces",
-        faces,
-        "--out",
-        tmp_path / "demo",
-        "--model",
-        "dummy",
-        "--pairs",
-        "24",
-        "--workers",
-        "1",
-    ]
-    code, out, _ = call(*arguments)
-    assert code == 0 and "done in" in out
-    for name in ("leaderboard.csv", "roc.png", "masked.jpg", "masked/manifest.csv"):
-        assert (tmp_path / "demo" / name).is_file(), name
-    assert call(*arguments)[0] == 0  # again: continues, overwrites nothing of value
-    (faces / "Subject_000" / "Subject_000_0001.png").unlink()
-    assert_refused(call(*arguments), "holds a demo of other faces")
-
-
-def test_the_demo_says_what_to_do_when_there_are_no_faces(tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch):
-    assert_refused(call("demo", "--faces", tmp_path / "none"), "no such folder")
-    monkeypatch.delenv("MASKBENCH_DATA", raising=False)
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sk"))
-    import urllib.error
-
-    import sklearn.datasets
-
-    def offline(*_, **__):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_pairs", offline)
-    assert_refused(call("demo", "--out", tmp_path / "demo"), "--faces", "MASKBENCH_DATA")
-    assert not (tmp_path / "demo").exists()
 
 
 def test_models_are_listed_and_a_card_is_drafted(tmp_path: Path, call):
