@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from maskbench.masking.kernels import compiled
+from maskbench.people.kernels import smooth
 
 
 @compiled
@@ -51,19 +52,13 @@ def _near(field, low, cell, x, y, z):  # noqa: ANN001 - numba infers the types
 
 
 @compiled
-def _step(value, start, stop):  # noqa: ANN001 - numba infers the types
-    t = min(max((value - start) / (stop - start), 0.0), 1.0)
-    return t * t * (3 - 2 * t)
-
-
-@compiled
 def _off_face(x, y, z, side, clear):  # noqa: ANN001 - numba infers the types
     """A place moved back, and outwards on its ``side``, from before the face and from under the chin."""
-    before = -0.55 + (0.55 + clear) * _step(y, -1.1, -0.2) - 0.35 * _step(y, 1.2, 2.2)
+    before = -0.55 + (0.55 + clear) * smooth(y, -1.1, -0.2) - 0.35 * smooth(y, 1.2, 2.2)
     short = max(before - z, 0.0)
     wide = abs(x)
     out = min(short, max(1.2 - wide, 0.0))
-    out += _step(y, 0.9, 1.4) * max(0.9 - wide, 0.0) * _step(-z, -1.6, -1.3)
+    out += smooth(y, 0.9, 1.4) * max(0.9 - wide, 0.0) * smooth(-z, -1.6, -1.3)
     return x + (out if side > 0 else -out if side < 0 else 0.0), y, z + 0.7 * short
 
 

@@ -130,22 +130,9 @@ def _mixed(atlas, row, column, c, near, right, down, far):  # noqa: ANN001 - num
 
 @compiled
 def colour(  # noqa: ANN001 - numba infers the types
-    owner,
-    weights,
-    triangles,
-    first_hair,
-    corners,
-    across,
-    light,
-    shine,
-    base,
-    neckline,
-    atlas,
-    cloth,
-    strands,
-    out,
-    label,
-):
+    owner, weights, triangles, first_hair, corners, across, light, shine, base, neckline, atlas, cloth, strands,
+    out, label
+):  # fmt: skip
     """Colour (S, S, 3) float32 0..255 and label (S, S) of every sample that something owns.
 
     corners (F, 3, 2): atlas columns and rows of the corners of the triangles before ``first_hair``; light (V, 3):
@@ -240,13 +227,13 @@ def paint_eye(atlas, cells, offset, depth, iris, sclera, glint, bright, radius):
     for cell in range(len(cells)):
         x, y = offset[cell, 0], offset[cell, 1]
         away, spot = math.sqrt(x * x + y * y), math.sqrt((x + 0.028) ** 2 + (y + 0.034) ** 2)
-        lid = _smooth(-y, 0.0, 0.09)  # the upper lid's shadow
-        ball = 1 - 0.3 * lid - 0.25 * _smooth(abs(x), 0.1, 0.22)
-        ring = 1.15 - 0.55 * _smooth(away, 0.55 * radius, radius) - 0.3 * _smooth(-y, 0.0, 0.08)
-        pupil = 1 - _smooth(away, 0.32 * radius, 0.5 * radius)
-        disc = 1 - _smooth(away, 0.86 * radius, 1.1 * radius)
-        shine = 0.8 * (1 - _smooth(spot, 0.008, 0.03))
-        share = 0.9 * _smooth(depth[cell], 0.3, 1.7)
+        lid = smooth(-y, 0.0, 0.09)  # the upper lid's shadow
+        ball = 1 - 0.3 * lid - 0.25 * smooth(abs(x), 0.1, 0.22)
+        ring = 1.15 - 0.55 * smooth(away, 0.55 * radius, radius) - 0.3 * smooth(-y, 0.0, 0.08)
+        pupil = 1 - smooth(away, 0.32 * radius, 0.5 * radius)
+        disc = 1 - smooth(away, 0.86 * radius, 1.1 * radius)
+        shine = 0.8 * (1 - smooth(spot, 0.008, 0.03))
+        share = 0.9 * smooth(depth[cell], 0.3, 1.7)
         for c in range(3):
             coloured = iris[c] * bright * ring
             coloured += (PUPIL - coloured) * pupil
@@ -257,7 +244,8 @@ def paint_eye(atlas, cells, offset, depth, iris, sclera, glint, bright, radius):
 
 
 @compiled
-def _smooth(value, low, high):  # noqa: ANN001 - numba infers the types
+def smooth(value, low, high):  # noqa: ANN001 - numba infers the types
+    """A smooth step from 0 at ``low`` to 1 at ``high``."""
     t = min(max((value - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
 

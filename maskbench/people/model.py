@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,10 @@ class FaceModel:
         """How many of the coefficients are of the shape."""
         return len(self.shapes)
 
-    @property
+    @cached_property
     def scalp(self) -> Scalp:
         """Where hair grows on the template head."""
-        return _scalp(self)
+        return restored(self.scalp_skull, self.scalp_distance, self.scalp_follow, self.points)
 
     def head(self, coefficients: np.ndarray, neck: float = 1.0) -> np.ndarray:
         """Points (V, 3) float32 of a head from shape coefficients (shape_count,), lips never through one another.
@@ -105,7 +105,7 @@ class FaceModel:
 
     def cheeks(self, packed: np.ndarray) -> np.ndarray:
         """Mean luma, R - Y and B - Y of the cheeks of a packed texture: (3,)."""
-        return np.array([packed[at].mean() for at in _cheeks(self.fine.tobytes(), self.coarse.tobytes())])
+        return np.array([packed[at].mean() for at in self._cheeks])
 
     def unpacked(self, packed: np.ndarray, grain: np.ndarray | None = None) -> np.ndarray:
         """A packed texture as an atlas (ROWS, COLUMNS, 3) float32 RGB 0..255, unlit; plain skin is carried on
@@ -120,17 +120,35 @@ class FaceModel:
         size = (COLUMNS, ROWS)
         far, red, blue = (
             cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
-            for plane in (far / _reached(self)[..., None], red, blue)
+            for plane in (far / self._reached, red, blue)
         )
         return kernels.blend_atlas(luma, red, blue, far, self.trust, grain)
 
-    @property
+    @cached_property
     def _near_fine(self) -> np.ndarray:
-        return _nearest(self.fine.tobytes(), self.fine.shape)
+        return nearest(self.fine)
 
-    @property
+    @cached_property
     def _near_coarse(self) -> np.ndarray:
-        return _nearest(self.coarse.tobytes(), self.coarse.shape)
+        return nearest(self.coarse)
+
+    @cached_property
+    def _reached(self) -> np.ndarray:
+        """How much skin the blurs of ``unpacked`` gather at each place (ROWS / FILL, COLUMNS / FILL, 1)."""
+        weight = cv2.resize(self.source, (COLUMNS // FILL, ROWS // FILL), interpolation=cv2.INTER_AREA)
+        return (sum(part * cv2.GaussianBlur(weight, (0, 0), sigma) for sigma, part in REACHES) + 1e-9)[..., None]
+
+    @cached_property
+    def _cheeks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the cheeks lie in a packed texture: its luma, R - Y and B - Y."""
+        found = []
+        for where, by in ((self.fine, 1), (self.coarse, 2)):
+            chosen = np.zeros_like(where)
+            for first, last in CHEEKS:
+                chosen[CHEEK_ROWS[0] // by : CHEEK_ROWS[1] // by, first // by : last // by] = True
+            found.append(np.flatnonzero(chosen[where]))
+        count, few = int(self.fine.sum()), int(self.coarse.sum())
+        return found[0], found[1] + count, found[1] + count + few
 
 
 def spread(values: np.ndarray, where: np.ndarray, near: np.ndarray) -> np.ndarray:
@@ -138,41 +156,11 @@ def spread(values: np.ndarray, where: np.ndarray, near: np.ndarray) -> np.ndarra
     return values[near].reshape(where.shape)
 
 
-@lru_cache(maxsize=2)
-def _scalp(model: FaceModel) -> Scalp:
-    return restored(model.scalp_skull, model.scalp_distance, model.scalp_follow, model.points)
-
-
-@lru_cache(maxsize=2)
-def _reached(model: FaceModel) -> np.ndarray:
-    """How much skin the blurs of ``FaceModel.unpacked`` gather at each place (ROWS / FILL, COLUMNS / FILL)."""
-    weight = cv2.resize(model.source, (COLUMNS // FILL, ROWS // FILL), interpolation=cv2.INTER_AREA)
-    return sum(part * cv2.GaussianBlur(weight, (0, 0), sigma) for sigma, part in REACHES) + 1e-9
-
-
-@lru_cache(maxsize=2)
-def _cheeks(fine: bytes, coarse: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the cheeks lie in a packed texture: its luma, R - Y and B - Y."""
-    whole, half = (
-        np.frombuffer(data, bool).reshape(ROWS // by, COLUMNS // by) for data, by in ((fine, 1), (coarse, 2))
-    )
-    found = []
-    for where, by in ((whole, 1), (half, 2)):
-        chosen = np.zeros_like(where)
-        for first, last in CHEEKS:
-            chosen[CHEEK_ROWS[0] // by : CHEEK_ROWS[1] // by, first // by : last // by] = True
-        found.append(np.flatnonzero(chosen[where]))
-    count, few = int(whole.sum()), int(half.sum())
-    return found[0], found[1] + count, found[1] + count + few
-
-
-@lru_cache(maxsize=4)
-def _nearest(mask: bytes, shape: tuple[int, int]) -> np.ndarray:
+def nearest(where: np.ndarray) -> np.ndarray:
     """For every texel the number of the nearest true one, counted among the true ones in row order."""
     from scipy.ndimage import distance_transform_edt
 
-    where = np.frombuffer(mask, bool).reshape(shape)
-    number = np.cumsum(where).reshape(shape) - 1
+    number = np.cumsum(where).reshape(where.shape) - 1
     at = distance_transform_edt(~where, return_distances=False, return_indices=True)
     return number[tuple(at)].ravel().astype(np.int64)
 

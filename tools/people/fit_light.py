@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from fit_files import is_celeba, progress, say, table
-from template import EYES
 
 from maskbench.landmarks.base import FACE_OVAL
 from maskbench.people.atlas import COLUMNS, ROWS
+from maskbench.people.eyes import LIDS
 from maskbench.people.rendering import harmonics
 
 FACE_ROWS, FACE_COLUMNS = slice(60, 150), slice(40, 136)  # of the atlas: brows to chin
@@ -74,7 +74,7 @@ def regions(atlas: np.ndarray) -> Regions:
     oval = np.zeros((ROWS, COLUMNS), np.uint8)
     cv2.fillPoly(oval, [np.rint(atlas[list(FACE_OVAL)]).astype(np.int32)], 1)
     features = _hull(atlas, LIPS, 2) | _hull(atlas, BROWS[0], 2) | _hull(atlas, BROWS[1], 2)
-    features |= _hull(atlas, EYES[0], 4) | _hull(atlas, EYES[1], 4)
+    features |= _hull(atlas, LIDS[0], 4) | _hull(atlas, LIDS[1], 4)
     skin = (cv2.erode(oval, np.ones((9, 9), np.uint8)) > 0) & (features == 0)
     rim = 1 - cv2.erode(oval, np.ones((7, 7), np.uint8)).astype(np.float32)
     forehead = np.zeros((ROWS, COLUMNS), np.float32)

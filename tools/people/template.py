@@ -20,14 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "mannequin"))
 
 from maskbench.landmarks.base import FACE_OVAL, five_point_rows, inter_ocular_distance  # noqa: E402
-from maskbench.people.atlas import AXIS, COLUMNS, ROWS, atlas_position  # noqa: E402
+from maskbench.people.atlas import AXIS, atlas_position  # noqa: E402
 
 HEAD = "larch"  # the mannequin whose 468 points are known on the surface
-INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-EYES = (
-    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
-)
 
 
 @dataclass(frozen=True)
@@ -114,5 +109,3 @@ def build(mean: np.ndarray, layout_points: np.ndarray) -> Template:
     all_triangles = np.vstack([face_triangles(layout), triangles + len(mean)])
     return Template(points, operator, all_triangles[:, [0, 2, 1]], np.vstack([layout, place]), base)
 
-
-__all__ = ["AXIS", "COLUMNS", "EYES", "INNER_LIPS", "ROWS", "Template", "build"]
