@@ -50,12 +50,29 @@ _ARCFACE = np.array(
 # (55.9132, 51.59885) moves to (74, 47.1). Found by trial on LFW.
 _DLIB = 1.4898 * (_ARCFACE - (55.9132, 51.59885)) + (74.0, 47.1)
 
+# The ArcFace crop with a margin at its own scale: all that either of the two shows, and what masks and completions need
+# around it.
+_WIDE = _ARCFACE + (8.0, 4.0)
+# SphereFace's crop of 112 x 96 (Liu et al., CVPR 2017), as clcarwin/sphereface_pytorch aligns: ArcFace's crop without 8
+# columns on either side.
+_SPHEREFACE = _ARCFACE - (8.0, 0.0)
+# Our reading of VGGFace2's loose crop (Cao et al., FG 2018): MTCNN's box extended by a factor of 0.3, its shorter side
+# scaled to 256, the middle 224 x 224. That is no five-point alignment: this is the similarity of the ArcFace points
+# nearest to where MTCNN's points lie in such crops (medians over 878 CelebA photographs).
+_VGGFACE = 2.505 * (_ARCFACE - _ARCFACE.mean(axis=0)) + (112.56, 132.89)
+
 _ARCFACE.setflags(write=False)
 _DLIB.setflags(write=False)
+_WIDE.setflags(write=False)
+_SPHEREFACE.setflags(write=False)
+_VGGFACE.setflags(write=False)
 
 TEMPLATES: dict[str, Template] = {
     "arcface112": Template("arcface112", _ARCFACE, (112, 112)),
     "dlib150": Template("dlib150", _DLIB, (150, 150)),
+    "wide128": Template("wide128", _WIDE, (128, 128)),
+    "sphereface96": Template("sphereface96", _SPHEREFACE, (112, 96)),
+    "vggface224": Template("vggface224", _VGGFACE, (224, 224)),
 }
 
 

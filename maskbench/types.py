@@ -169,10 +169,13 @@ class RecognizerSpec:
     Attributes:
         template: name of the five-point template in ``maskbench.align.TEMPLATES`` that faces are aligned to.
         input_size: (height, width) in pixels.
-        comparator: "cosine" or "negative-l2".
+        comparator: "cosine", "negative-l2", or "sparse-residual", which looks at all references of a search.
         training_data: names of the training sets, or None when unknown.
         engine: what runs the network, such as "onnxruntime:CPUExecutionProvider".
         test_time: "flip-sum" where a template is the sum over a face and its mirror image, else "".
+        network: name in ``maskbench.models.zoo.NETWORKS`` of the network that a checkpoint belongs to, else "".
+        flops: floating-point operations for one face, a multiply-add counted as two; None when unknown.
+        terms: what the weights may be used for, beside their ``licence``; source: where they are from.
     """
 
     name: str
@@ -190,6 +193,10 @@ class RecognizerSpec:
     needs_mask: bool = False
     engine: str = ""
     test_time: str = ""
+    network: str = ""
+    flops: int | None = None
+    terms: str = "unknown"
+    source: str = "unknown"
 
 
 class Recognizer(TypingProtocol):

@@ -1,25 +1,95 @@
-"""maskbench models list|card"""
+"""maskbench models list|show|check|card|export|pull|fit"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+
+REFERENCE = "A name of `maskbench models list`, onnx:PATH, torch:PATH, fitted:PATH, hf:... or insightface:PACK."
+
+
+def _loading(command: Callable) -> Callable:
+    """The options of every command that loads a recognizer."""
+    for option in (
+        click.option("--allow-pickle", is_flag=True, help="Read a checkpoint that is a pickle: it can run any code."),
+        click.option("--card", type=click.Path(path_type=Path), help="The card, where it is not beside the file."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
 def models() -> None:
-    """The recognizers: which there are, and how to bring your own."""
+    """The recognizers: which there are, whether they work, and how to bring your own."""
 
 
 @models.command("list")
-def list_models() -> None:
-    """Name every registered recognizer. Any ArcFace-style ONNX file works too, as onnx:PATH with a card beside it."""
-    from maskbench.recognizers.base import RECOGNIZERS
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_models(as_json: bool) -> None:
+    """Every recognizer that is known by name, and the kinds of reference to files. Loads no network."""
+    from dataclasses import asdict
 
-    for name in RECOGNIZERS.names():
-        click.echo(name)
-    click.echo("onnx:PATH      any ONNX file with a JSON card beside it; see maskbench models card")
+    from maskbench.recognizers.builtin import PREFIXES
+    from maskbench.recognizers.catalogue import entries
+
+    found = entries()
+    if as_json:
+        kinds = [{"form": prefix.form, "about": prefix.about} for prefix in PREFIXES.values()]
+        _say_json({"recognizers": [asdict(entry) for entry in found], "references": kinds})
+        return
+    rows = [("name", "input", "vector", "compare by", "parameters", "licence", "ready")]
+    for entry in found:
+        size = "x".join(map(str, entry.input_size)) if entry.input_size else None
+        parameters = None if entry.parameters is None else f"{entry.parameters:,}"
+        ready = "yes" if entry.ready else entry.remedy
+        cells = size, entry.embedding_size, entry.comparator, parameters, entry.licence
+        rows.append((entry.name, *("?" if cell is None else str(cell) for cell in cells), ready))
+    _say_table(rows)
+    click.echo()
+    _say_table([(prefix.form, prefix.about) for prefix in PREFIXES.values()])
+
+
+@models.command(epilog="Example:\n\n  maskbench models show onnx:mine.onnx")
+@click.argument("reference")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_loading
+def show(reference: str, as_json: bool, card: Path | None, allow_pickle: bool) -> None:
+    """The whole specification of a recognizer, and its digests."""
+    from dataclasses import asdict
+
+    from maskbench.recognizers.base import load_recognizer, network_digest, spec_digest
+
+    recognizer = load_recognizer(reference, card=card, allow_pickle=allow_pickle)
+    values = asdict(recognizer.spec)
+    values |= {"spec_digest": spec_digest(recognizer.spec), "network_digest": network_digest(recognizer)}
+    if as_json:
+        _say_json(values)
+    else:
+        _say_table([(key, _as_text(value)) for key, value in values.items()])
+
+
+@models.command(epilog="Example:\n\n  maskbench models check onnx:mine.onnx")
+@click.argument("reference")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--engine", default="onnxruntime", show_default=True, help="onnxruntime or torch.")
+@_loading
+def check(reference: str, device: str, engine: str, card: Path | None, allow_pickle: bool) -> None:
+    """Run faces through a recognizer: form, failures, repeatability, batches, odd pictures, sense, speed.
+
+    The faces are of the synthetic people that ship. Exit code 2 if a check fails; a "note" is for you to judge.
+    """
+    from maskbench.errors import RecognizerError
+    from maskbench.recognizers.base import load_recognizer
+    from maskbench.recognizers.check import FAILS, check_recognizer, demo_faces, other_faces
+
+    recognizer = load_recognizer(reference, device, engine, card, allow_pickle)
+    findings = check_recognizer(recognizer, *demo_faces(recognizer.spec), other_faces(recognizer.spec))
+    _say_table([(finding.check, finding.verdict, finding.detail) for finding in findings])
+    if failed := [finding.check for finding in findings if finding.verdict == FAILS]:
+        raise RecognizerError(f"{reference}: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
 
 
 @models.command(epilog="Example:\n\n  maskbench models card w600k_r50.onnx > w600k_r50.json")
@@ -36,3 +106,74 @@ def card(onnx: Path) -> None:
         "template, colour_order, mean, std, comparator. Fill in licence, training_data, source.",
         err=True,
     )
+
+
+@models.command(epilog="Example:\n\n  maskbench models export dlib-resnet dlib.onnx")
+@click.argument("reference")
+@click.argument("out", type=click.Path(path_type=Path))
+@_loading
+def export(reference: str, out: Path, card: Path | None, allow_pickle: bool) -> None:
+    """Write a recognizer's network to OUT, .onnx or .safetensors, with its card beside it. Needs torch."""
+    from maskbench.recognizers.exporting import export_recognizer
+
+    network, beside, loads = export_recognizer(reference, out, card, allow_pickle)
+    click.echo(f"written: {network}\nwritten: {beside}\nuse it as: {loads}")
+
+
+PULL_EPILOG = """\b
+Examples:
+  maskbench models pull insightface:buffalo_s
+  maskbench models pull hf:owner/repository@0123456789abcdef0123456789abcdef01234567/network.onnx
+"""
+
+
+@models.command(epilog=PULL_EPILOG)
+@click.argument("reference")
+@click.option("--force", is_flag=True, help="Download again what is here already.")
+@click.option("--sha256", help="Of the file, where neither its card nor maskbench knows it.")
+def pull(reference: str, force: bool, sha256: str | None) -> None:
+    """Download a file of the Hugging Face hub or a pack of InsightFace, and check its SHA-256.
+
+    Nothing else in maskbench downloads a recognizer.
+    """
+    from maskbench.recognizers.pulling import pull_recognizer
+
+    pull_recognizer(reference, force, sha256, click.echo)
+
+
+@models.command(epilog="Example:\n\n  maskbench models fit gpca training-faces/ gpca.safetensors")
+@click.argument("method")
+@click.argument("faces", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--workers", default=0, type=click.IntRange(0, 256), help="Processes; 0 takes every processor.")
+def fit(method: str, faces: Path, out: Path, workers: int) -> None:
+    """Fit a classical METHOD (pca, gpca, lpp, sr) on FACES, one folder per subject; write OUT and its card."""
+    from maskbench.classical import fit_classical, options_for, save_fitted
+    from maskbench.files import cache_root
+    from maskbench.fitting import training_faces
+
+    options_for(method)  # a wrong method is told before the faces are read
+    found = training_faces(faces, "arcface112", (112, 112), workers, cache_root())
+    save_fitted(fit_classical(method, found.faces, found.subjects), out, [faces.resolve().name])
+    click.echo(f"{method} fitted on {len(found.faces)} faces of {len(set(found.subjects.tolist()))} subjects")
+    click.echo(f"written: {out}\nwritten: {out.with_suffix('.json')}\nuse it as: fitted:{out}")
+
+
+def _say_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _as_text(value: Any) -> str:
+    if value is None or value == "":
+        return "unknown" if value is None else "-"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _say_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as their longest cell; the last is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())

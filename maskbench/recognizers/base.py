@@ -1,37 +1,54 @@
-"""Finding, loading and guarding recognizers."""
+"""Finding and loading recognizers, and what identifies them."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-
-import numpy as np
 
 from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError, RecognizerError
-from maskbench.recognizers.builtin import BUILTIN
-from maskbench.recognizers.engines import DEVICES, ENGINES, resolve_device
+from maskbench.recognizers.builtin import BUILTIN, PREFIXES
+from maskbench.recognizers.engines import DEVICES, ENGINES, first_line, remedy_for, resolve_device
+from maskbench.recognizers.guard import checked_embed
 from maskbench.registry import Registry, nearest
-from maskbench.types import Recognizer, RecognizerSpec, Status
+from maskbench.types import Recognizer, RecognizerSpec
 
 __all__ = ["RECOGNIZERS", "checked_embed", "load_recognizer", "network_digest", "resolve_device", "spec_digest"]
 
-RECOGNIZERS: Registry = Registry("recognizer", "maskbench.recognizers", BUILTIN)
-ONNX_PREFIX = "onnx:"
+GROUP = "maskbench.recognizers"
+RECOGNIZERS: Registry = Registry("recognizer", GROUP, BUILTIN)
+# The kinds of reference that a file name without a prefix was probably meant as.
+_SUFFIXES = {
+    ".onnx": ("onnx",),
+    ".pth": ("torch",),
+    ".pt": ("torch",),
+    ".ckpt": ("torch",),
+    ".safetensors": ("torch", "fitted"),
+}
 # What a result says about a recognizer without changing any of its vectors or scores.
-_DESCRIPTIVE = ("name", "parameters", "training_data", "licence")
+_DESCRIPTIVE = ("name", "parameters", "flops", "training_data", "licence", "terms", "source")
+_ADDED = ("test_time", "network")  # the digests of recognizers that leave these empty are older than the keys
 
 
 def load_recognizer(
-    name: str, device: str = "auto", engine: str = "onnxruntime", card: Path | str | None = None
+    name: str,
+    device: str = "auto",
+    engine: str = "onnxruntime",
+    card: Path | str | None = None,
+    allow_pickle: bool = False,
 ) -> Recognizer:
-    """Load a recognizer by registered name, or from "onnx:PATH" with its card.
+    """Load a recognizer by registered name, or from a reference such as "onnx:PATH". Never downloads anything.
 
     Args:
-        name: a key of ``RECOGNIZERS``, or "onnx:" and the path of a network.
+        name: a key of ``RECOGNIZERS``, or a prefix of ``PREFIXES``, a colon, and what that kind of reference names.
         device: "auto", "cpu" or "cuda".
         engine: "onnxruntime" or "torch"; for "onnx:PATH" only the first.
-        card: the card of "onnx:PATH", where it does not lie beside the file.
+        card: the card of a file, where it does not lie beside it.
+        allow_pickle: also read a checkpoint that is a pickle, which can run any code that its author put there.
 
     Raises:
         RecognizerError: no such recognizer, engine or device, or its files are missing or malformed.
@@ -39,44 +56,107 @@ def load_recognizer(
     for value, choices, kind in ((device, DEVICES, "device"), (engine, ENGINES, "engine")):
         if value not in choices:
             raise RecognizerError(f'no {kind} named "{value}"; {nearest(value, choices)}')
-    if name.startswith(ONNX_PREFIX):
-        if engine != "onnxruntime":
-            raise RecognizerError(f"{name}: an ONNX file runs on engine onnxruntime, not {engine}")
-        from maskbench.recognizers.onnx import load_onnx
-
-        return load_onnx(Path(name[len(ONNX_PREFIX) :]), card, device)
-    if name.endswith(".onnx"):
-        raise RecognizerError(f'no recognizer named "{name}"; did you mean "onnx:{name}"?')
+    known = _names()
+    if name not in known:
+        prefix, colon, rest = name.partition(":")
+        if not colon or prefix not in PREFIXES:
+            raise RecognizerError(_unknown(name, known))
+        if not rest:
+            raise RecognizerError(f'"{name}" names nothing; write {PREFIXES[prefix].form}')
+        return _loader(prefix)(rest, card, device, engine, allow_pickle)
     if card is not None:
-        raise RecognizerError(f'a card goes with "onnx:PATH"; recognizer "{name}" brings its own')
+        raise RecognizerError(f'a card goes with a file, such as "onnx:PATH"; recognizer "{name}" brings its own')
     return _from_registry(name, device, engine)
+
+
+def _names() -> list[str]:
+    try:
+        return RECOGNIZERS.names()
+    except MaskbenchError as error:  # two packages claim one name
+        raise RecognizerError(str(error)) from error
+
+
+def _loader(prefix: str) -> Callable[..., Recognizer]:
+    """The function that loads one kind of reference, imported now."""
+    module, _, function = PREFIXES[prefix].loader.partition(":")
+    try:
+        return getattr(import_module(module), function)
+    except ImportError as error:
+        raise RecognizerError(
+            f'"{PREFIXES[prefix].form}" cannot be loaded here ({first_line(error)}); {remedy_for(error, "maskbench")}'
+        ) from error
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    """Why ``name`` is no recognizer, and what was most likely meant."""
+    from maskbench.recognizers.packs import KNOWN
+
+    prefix, colon, rest = name.partition(":")
+    near = difflib.get_close_matches(prefix, PREFIXES, n=1) if colon else []
+    if near:
+        return f'no recognizer "{name}"; did you mean "{near[0]}:{rest}"?'
+    if name in KNOWN:
+        return f'no recognizer named "{name}"; did you mean "insightface:{name}"?'
+    kinds = _SUFFIXES.get(Path(name).suffix.lower(), ())
+    if "@" in name and kinds:
+        kinds = ("hf",)
+    if kinds and not colon:
+        meant = " or ".join(f'"{kind}:{name}"' for kind in kinds)
+        return f'no recognizer named "{name}"; did you mean {meant}?'
+    forms = ", ".join(prefix.form for prefix in PREFIXES.values())
+    return f'no recognizer named "{name}"; {nearest(name, known)}; or a file or pack: {forms}'
 
 
 def _from_registry(name: str, device: str, engine: str) -> Recognizer:
     """Call the factory that ``name`` stands for and look at what it returns."""
     try:
         factory = RECOGNIZERS.get(name)
-    except RecognizerError:
+    except Exception as error:  # importing a package runs its code
+        raise _broken(name, "cannot be imported", error) from error
+    try:
+        recognizer = factory(device, engine)
+    except MaskbenchError:
         raise
-    except MaskbenchError as error:
-        raise RecognizerError(str(error)) from error
-    except (ImportError, AttributeError) as error:
-        raise RecognizerError(f'recognizer "{name}" cannot be imported ({error}); reinstall its package') from error
-    recognizer = factory(device, engine)
+    except Exception as error:
+        raise _broken(name, "fails to load", error) from error
     if not isinstance(getattr(recognizer, "spec", None), RecognizerSpec) or not hasattr(recognizer, "embed"):
-        raise RecognizerError(f'the factory of recognizer "{name}" returned no object with spec and embed')
+        raise RecognizerError(
+            f'the factory of recognizer "{name}" returned no object with spec and embed{_origin(name)}; '
+            "reinstall its package, or tell its authors"
+        )
     return recognizer
+
+
+def _broken(name: str, what: str, error: Exception) -> RecognizerError:
+    """The error for a plug-in that fails: the fault in one line, where it comes from, and the remedy."""
+    return RecognizerError(
+        f'recognizer "{name}" {what} ({first_line(error)}){_origin(name)}; {remedy_for(error, _package(name))}'
+    )
+
+
+def _package(name: str) -> str:
+    """The distribution whose entry point registered ``name``; "" where none did."""
+    return next((point.dist.name for point in entry_points(group=GROUP) if point.name == name and point.dist), "")
+
+
+def _origin(name: str) -> str:
+    """Where a registered recognizer comes from, to end a message with; "" where that is not known."""
+    target = next((point.value for point in entry_points(group=GROUP) if point.name == name), BUILTIN.get(name, ""))
+    package = _package(name)
+    return f", from {target}" + (f" of the package {package}" if package else "") if target else ""
 
 
 def spec_digest(spec: RecognizerSpec) -> str:
     """SHA-256 over everything in ``spec`` that decides vectors and scores, the weights' digest included.
 
-    Name, licence, training data and number of parameters are left out. The engine is in: two engines differ in the
-    last bits, and a cache must not answer for one with the vectors of the other.
+    What only describes it (name, licence, terms, source, training data, numbers of parameters and operations) is left
+    out. The engine is in: two engines differ in the last bits, and a cache must not answer for one with the vectors of
+    the other.
     """
     values = {key: value for key, value in asdict(spec).items() if key not in _DESCRIPTIVE}
-    if not spec.test_time:  # the digest of a plain recognizer is older than this key
-        del values["test_time"]
+    for key in _ADDED:
+        if not values[key]:
+            del values[key]
     return config_sha256(values)
 
 
@@ -87,60 +167,3 @@ def network_digest(recognizer: Recognizer) -> str:
     was corrected since must not be answered from the cache.
     """
     return config_sha256([spec_digest(recognizer.spec), getattr(recognizer, "network_id", "")])
-
-
-def checked_embed(
-    recognizer: Recognizer, faces: np.ndarray, masks: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embed faces, and let nothing malformed out.
-
-    A vector that is not finite or has length zero becomes status FAILED; every row that is not OK becomes NaN.
-
-    Args:
-        faces: (N, H, W, 3) uint8 RGB at ``recognizer.spec.input_size``; N may be 0.
-        masks: (N, H, W) uint8 of 0 and 1, 1 = occluded; required when ``spec.needs_mask``, else not passed on.
-
-    Returns:
-        Vectors (N, D) float32 and status (N,) int8.
-
-    Raises:
-        RecognizerError: wrong shapes or types on the way in or out.
-    """
-    spec = recognizer.spec
-    _check_faces(spec, faces)
-    _check_masks(spec, faces, masks)
-    if len(faces) == 0:
-        return np.empty((0, spec.embedding_size), np.float32), np.empty(0, np.int8)
-    vectors, status = recognizer.embed(faces, masks if spec.needs_mask else None)
-    vectors, status = np.array(vectors, np.float32), np.array(status)
-    if vectors.shape != (len(faces), spec.embedding_size) or status.shape != (len(faces),):
-        raise RecognizerError(
-            f'recognizer "{spec.name}" returned vectors {vectors.shape} and status {status.shape} '
-            f"for {len(faces)} faces and embedding size {spec.embedding_size}"
-        )
-    if not np.isin(status, (Status.OK, Status.FAILED)).all():
-        raise RecognizerError(f'recognizer "{spec.name}" returned a status other than 0 (OK) and 1 (FAILED)')
-    usable = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
-    status = np.where(usable, status, Status.FAILED).astype(np.int8)
-    vectors[status != Status.OK] = np.nan
-    return vectors, status
-
-
-def _check_faces(spec: RecognizerSpec, faces: np.ndarray) -> None:
-    wanted = (*spec.input_size, 3)
-    if faces.ndim != 4 or faces.shape[1:] != wanted or faces.dtype != np.uint8:
-        raise RecognizerError(
-            f'recognizer "{spec.name}" takes faces (N, {wanted[0]}, {wanted[1]}, 3) uint8, '
-            f"not {faces.shape} {faces.dtype}"
-        )
-
-
-def _check_masks(spec: RecognizerSpec, faces: np.ndarray, masks: np.ndarray | None) -> None:
-    if masks is None:
-        if spec.needs_mask:
-            raise RecognizerError(f'recognizer "{spec.name}" needs a mask for every face; choose a mask source')
-        return
-    if masks.shape != faces.shape[:3] or masks.dtype != np.uint8 or (masks.size and masks.max() > 1):
-        raise RecognizerError(
-            f"masks must be {faces.shape[:3]} uint8 with 1 = occluded and 0 elsewhere, not {masks.shape} {masks.dtype}"
-        )

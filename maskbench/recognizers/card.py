@@ -1,4 +1,7 @@
-"""The JSON card beside an ONNX file: what the file itself cannot say. docs/models.md documents the keys."""
+"""The JSON card beside a network's file: what the file itself cannot say.
+
+docs/models.md documents the keys; ``maskbench/data/card.schema.json`` states them for other programs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.files import read_json
 from maskbench.recognizers.preprocess import COLOUR_ORDERS
 from maskbench.registry import nearest
-from maskbench.scoring import COMPARATORS
+from maskbench.scoring import COMPARATOR_NAMES
 from maskbench.types import RecognizerSpec
 
 
@@ -46,8 +49,8 @@ def _is_sha256(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef")
 
 
-# Every key of a card is required: what is not known is written down as null or "unknown", not left out.
-_KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+# These keys are required: what is not known is written down as null or "unknown", not left out.
+_REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("letters, digits and . _ - (it names folders)", _is_name),
     "sha256": ("64 lower-case hexadecimal digits", _is_sha256),
     "input_size": ("[height, width]", lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_size, v))),
@@ -56,7 +59,7 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "mean": ("a number or three", _is_channels),
     "std": ("a positive number or three", _is_scale),
     "embedding_size": ("a positive whole number", _is_size),
-    "comparator": (f"one of {', '.join(COMPARATORS)}", lambda v: isinstance(v, str) and v in COMPARATORS),
+    "comparator": (f"one of {', '.join(COMPARATOR_NAMES)}", lambda v: isinstance(v, str) and v in COMPARATOR_NAMES),
     "parameters": ("a whole number or null", lambda v: v is None or _is_size(v)),
     "training_data": (
         "a list of names or null",
@@ -65,6 +68,12 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "licence": ("text", _is_text),
     "source": ("text", _is_text),
 }
+_OPTIONAL: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "network": ("the name of a network: letters, digits and . _ -", _is_name),
+    "flops": ("a whole number or null", lambda v: v is None or _is_size(v)),
+    "terms": ("text", _is_text),
+}
+_KEYS = {**_REQUIRED, **_OPTIONAL}
 
 
 def find_card(network: Path, card: Path | str | None = None) -> Path:
@@ -77,15 +86,23 @@ def find_card(network: Path, card: Path | str | None = None) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise RecognizerError(
-        f"{network}: no card at {' or '.join(map(str, places))}; draft one with "
-        f"maskbench models card {network} > {network.with_suffix('.json')} and check it (docs/models.md)"
-    )
+    remedy = "write one (docs/models.md)"
+    if network.suffix.lower() == ".onnx":
+        target = network.with_suffix(".json")
+        remedy = f"draft one with maskbench models card {network} > {target} and check it (docs/models.md)"
+    raise RecognizerError(f"{network}: no card at {' or '.join(map(str, places))}; {remedy}")
 
 
 def _three(value: Any) -> tuple[float, float, float]:
     numbers = value if isinstance(value, list) else [value] * 3
     return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
+
+
+def _remedy(missing: list[str]) -> str:
+    """What to do about missing keys. A licence is never guessed: figures must not be published without it."""
+    if "licence" in missing:
+        return 'state the licence of the weights, or "unknown" where nobody can tell (docs/models.md)'
+    return "see docs/models.md"
 
 
 def parse_card(values: Any, path: Path) -> RecognizerSpec:
@@ -103,10 +120,10 @@ def parse_card(values: Any, path: Path) -> RecognizerSpec:
     for key in values:
         if key not in _KEYS:
             raise RecognizerError(f'{path}: unknown key "{key}"; {nearest(key, _KEYS)}')
-    if missing := [key for key in _KEYS if key not in values]:
-        raise RecognizerError(f"{path}: missing {', '.join(missing)}; see docs/models.md")
+    if missing := [key for key in _REQUIRED if key not in values]:
+        raise RecognizerError(f"{path}: missing {', '.join(missing)}; {_remedy(missing)}")
     for key, (wanted, is_valid) in _KEYS.items():
-        if not is_valid(values[key]):
+        if key in values and not is_valid(values[key]):
             raise RecognizerError(f'{path}: "{key}" must be {wanted}, not {values[key]!r}')
     size = (values["input_size"][0], values["input_size"][1])
     try:
@@ -127,7 +144,51 @@ def parse_card(values: Any, path: Path) -> RecognizerSpec:
         parameters=values["parameters"],
         training_data=None if training is None else tuple(training),
         licence=values["licence"],
+        network=values.get("network", ""),
+        flops=values.get("flops"),
+        terms=values.get("terms", "unknown"),
+        source=values["source"],
     )
+
+
+def _short(values: tuple[float, float, float]) -> float | list[float]:
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def card_of(spec: RecognizerSpec, weights_sha256: str, source: str) -> dict[str, Any]:
+    """The card of a file that holds the network of ``spec``; ``parse_card`` of it gives ``spec`` back.
+
+    Args:
+        weights_sha256: of that file.
+        source: where it came from.
+    """
+    values = {
+        "name": spec.name,
+        "sha256": weights_sha256,
+        "input_size": list(spec.input_size),
+        "template": spec.template,
+        "colour_order": spec.colour_order,
+        "mean": _short(spec.mean),
+        "std": _short(spec.std),
+        "embedding_size": spec.embedding_size,
+        "comparator": spec.comparator,
+        "parameters": spec.parameters or None,
+        "training_data": None if spec.training_data is None else list(spec.training_data),
+        "licence": spec.licence,
+        "source": source,
+    }
+    added = {"network": spec.network, "flops": spec.flops, "terms": spec.terms if spec.terms != "unknown" else ""}
+    return {**values, **{key: value for key, value in added.items() if value}}
+
+
+def check_file(path: Path, data_sha256: str, spec: RecognizerSpec, card: Path, remedy: str) -> None:
+    """Refuse a file whose bytes are not those that its card describes.
+
+    Raises:
+        RecognizerError: with both digests, and ``remedy``.
+    """
+    if data_sha256 != spec.weights_sha256:
+        raise RecognizerError(f"{path} has SHA-256 {data_sha256}, but {card} describes {spec.weights_sha256}; {remedy}")
 
 
 def read_card(network: Path, card: Path | str | None = None) -> tuple[RecognizerSpec, Path]:

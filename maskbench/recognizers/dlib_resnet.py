@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, files, version
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from maskbench.digest import bytes_sha256, file_sha256
-from maskbench.errors import MaskbenchError, RecognizerError
-from maskbench.files import cache_root, write_bytes, write_text
+from maskbench.errors import RecognizerError
 from maskbench.recognizers.engines import import_engine
+from maskbench.recognizers.exported import cached_onnx
 from maskbench.recognizers.onnx import OnnxRecognizer, open_session
 from maskbench.recognizers.torch import TorchRecognizer
 from maskbench.types import Recognizer, RecognizerSpec
@@ -34,6 +34,9 @@ SPEC = RecognizerSpec(
     parameters=5_614_592,
     training_data=("FaceScrub", "VGG Face", "web images collected by the author"),
     licence="CC0-1.0",
+    flops=541_708_288,
+    terms="public domain, says their author; how the training pictures were licensed is not stated",
+    source="github.com/davisking/dlib-models, by the package face-recognition-models 0.3.0",
 )
 
 
@@ -72,33 +75,8 @@ def checked_weights() -> Path:
 
 
 def _cached_onnx() -> tuple[bytes, Path]:
-    """The network as ONNX bytes, exported on first use, and the file that keeps them.
-
-    A file that does not match the SHA-256 beside it (cut short, edited) is made again.
-
-    Raises:
-        RecognizerError: torch or the weights are missing.
-    """
-    try:
-        torch_version = version("torch")
-    except PackageNotFoundError:
-        import_engine("torch")  # raises with the remedy, unless torch was installed without metadata
-        torch_version = "unknown"
-    path = cache_root() / "onnx" / f"dlib-resnet-{WEIGHTS_SHA256[:16]}-v{EXPORT_VERSION}-torch{torch_version}.onnx"
-    sidecar = path.with_name(path.name + ".sha256")
-    try:
-        data = path.read_bytes()
-        if bytes_sha256(data) == sidecar.read_text(encoding="ascii").strip():
-            return data, path
-    except (OSError, UnicodeDecodeError):
-        pass  # not there yet, or unreadable: made below
-    data = _export()
-    try:
-        write_bytes(path, data)
-        write_text(sidecar, bytes_sha256(data) + "\n")
-    except MaskbenchError:
-        pass  # a cache folder that cannot be written to costs the export at each start, nothing else
-    return data, path
+    """The network as ONNX bytes, exported on first use, and the file that keeps them."""
+    return cached_onnx(f"dlib-resnet-{WEIGHTS_SHA256[:16]}-v{EXPORT_VERSION}", lambda: _export())
 
 
 def _export() -> bytes:

@@ -13,6 +13,47 @@ ENGINES = ("onnxruntime", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 # More threads than this do not help one small network with the batches that maskbench sends.
 MAX_THREADS = 8
+# The extra of maskbench that brings a module.
+EXTRAS = {
+    "onnxruntime": "cpu",
+    "torch": "cpu",
+    "huggingface_hub": "hub",
+    "insightface": "insightface",
+    "lightning": "train",
+}
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an exception and the first line of what it says, for a message of one line."""
+    text = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def remedy_for(error: BaseException, package: str = "") -> str:
+    """What helps against an import that failed: maskbench's extra for a module that is missing, else the package."""
+    module = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if module in EXTRAS:
+        return f"pip install 'maskbench[{EXTRAS[module]}]'"
+    if isinstance(error, ModuleNotFoundError) and module and module != "maskbench":
+        return f"install {module}, or reinstall {package or 'the package that needs it'}"
+    return f"reinstall {package}" if package else "reinstall its package"
+
+
+def import_extra(module: str, what: str) -> ModuleType:
+    """Import a package that an extra of maskbench brings.
+
+    Args:
+        what: what it is needed for, to begin the message with.
+
+    Raises:
+        RecognizerError: it is not installed; the message names the extra.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise RecognizerError(
+            f"{what} needs {module} ({first_line(error)}); pip install 'maskbench[{EXTRAS[module]}]'"
+        ) from error
 
 
 def import_engine(engine: str) -> ModuleType:

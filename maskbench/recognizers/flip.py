@@ -34,4 +34,4 @@ class FlipSum:
             self._recognizer.embed(*pair) for pair in ((faces, masks), (mirrored, turned))
         )
         status = np.where((first == Status.OK) & (second == Status.OK), Status.OK, Status.FAILED)
-        return plain + other, status.astype(np.int8)
+        return np.asarray(plain, np.float32) + np.asarray(other, np.float32), status.astype(np.int8)

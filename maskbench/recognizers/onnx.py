@@ -10,7 +10,7 @@ import numpy as np
 
 from maskbench.digest import bytes_sha256
 from maskbench.errors import RecognizerError
-from maskbench.recognizers.card import read_card
+from maskbench.recognizers.card import check_file, read_card
 from maskbench.recognizers.engines import import_engine, no_cuda, resolve_device, thread_count
 from maskbench.recognizers.preprocess import preprocess
 from maskbench.recognizers.training import read_training_subjects
@@ -164,11 +164,23 @@ def load_onnx(path: Path, card: Path | str | None = None, device: str = "auto") 
     """
     data = read_network(path)
     spec, card_path = read_card(path, card)
-    if (found := bytes_sha256(data)) != spec.weights_sha256:
-        raise RecognizerError(
-            f"{path} has SHA-256 {found}, but {card_path} describes {spec.weights_sha256}; "
-            "get the right file, or check the card anew"
-        )
+    check_file(path, bytes_sha256(data), spec, card_path, "get the right file, or check the card anew")
+    return onnx_recognizer(data, path, spec, device)
+
+
+def onnx_recognizer(data: bytes, path: Path, spec: RecognizerSpec, device: str) -> OnnxRecognizer:
+    """The recognizer in the bytes of an ONNX file, with the list of training subjects that may lie beside ``path``."""
     recognizer = OnnxRecognizer(open_session(data, path, device), spec, path)
     recognizer.training_subjects = read_training_subjects(path)
     return recognizer
+
+
+def load_reference(rest: str, card: Path | str | None, device: str, engine: str, allow_pickle: bool) -> OnnxRecognizer:
+    """The loader of "onnx:PATH" (see ``recognizers.builtin.PREFIXES``).
+
+    Raises:
+        RecognizerError: as ``load_onnx``, or another engine than onnxruntime was asked for.
+    """
+    if engine != "onnxruntime":
+        raise RecognizerError(f"{rest}: an ONNX file runs on engine onnxruntime, not {engine}")
+    return load_onnx(Path(rest), card, device)

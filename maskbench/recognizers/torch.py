@@ -35,7 +35,7 @@ class TorchRecognizer:
     ) -> None:
         self._torch = import_engine("torch")
         self._device = resolve_device(device, "torch")
-        self._module = module.to(self._device).eval()
+        self.module = module.to(self._device).eval()
         self.spec = replace(spec, engine=f"torch:{self._device}")
         self.network_id = network_id
 
@@ -46,5 +46,5 @@ class TorchRecognizer:
         # TF32 would part the GPU's vectors from the CPU's by a thousand times the rounding of float32.
         exact = torch.backends.cudnn.flags(allow_tf32=False) if self._device == "cuda" else nullcontext()
         with torch.inference_mode(), exact:
-            vectors = self._module(batch.to(self._device)).float().cpu().numpy()
+            vectors = self.module(batch.to(self._device)).float().cpu().numpy()
         return vectors, np.full(len(faces), Status.OK, np.int8)

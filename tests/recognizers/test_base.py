@@ -1,5 +1,6 @@
 """Loading recognizers by name, and the guard around ``embed``."""
 
+import importlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from maskbench.recognizers.base import (
     resolve_device,
     spec_digest,
 )
+from maskbench.recognizers.builtin import PREFIXES
 from maskbench.recognizers.dummy import dummy
 from maskbench.recognizers.engines import import_engine, thread_count
 from maskbench.registry import Registry
@@ -90,6 +92,106 @@ def test_importing_the_registry_loads_no_engine():
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "[]"
+
+
+# --- references
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("onx:net.onnx", 'did you mean "onnx:net.onnx"'),
+        ("pytorch:a.pth", 'did you mean "torch:a.pth"'),
+        ("insghtface:buffalo_l", 'did you mean "insightface:buffalo_l"'),
+        ("net.onnx", 'did you mean "onnx:net.onnx"'),
+        ("nets/a.pth", 'did you mean "torch:nets/a.pth"'),
+        ("a.PT", 'did you mean "torch:a.PT"'),
+        ("a.safetensors", 'did you mean "torch:a.safetensors" or "fitted:a.safetensors"'),
+        ("lab/faces@main/a.onnx", 'did you mean "hf:lab/faces@main/a.onnx"'),
+        ("buffalo_l", 'did you mean "insightface:buffalo_l"'),
+        ("onnx:", '"onnx:" names nothing; write onnx:PATH'),
+        ("zzz:a", "known: dlib-resnet, .*; or a file or pack: onnx:PATH, torch:PATH, fitted:PATH, hf:"),
+        ("", "known: dlib-resnet"),
+    ],
+)
+def test_what_was_probably_meant(name, message):
+    with pytest.raises(RecognizerError, match=message) as caught:
+        load_recognizer(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_prefix_hands_on_what_it_was_given(monkeypatch):
+    seen = []
+
+    def loader(*given):
+        seen.append(given)
+        return Fake()
+
+    monkeypatch.setattr(sys.modules[__name__], "loader", loader, raising=False)
+    for name, prefix in PREFIXES.items():
+        assert prefix.form.startswith(f"{name}:") and prefix.about
+        monkeypatch.setitem(PREFIXES, name, replace(prefix, loader=f"{__name__}:loader"))
+        load_recognizer(f"{name}:some:rest", "cpu", "torch", "card.json", True)
+    assert seen == [("some:rest", "card.json", "cpu", "torch", True)] * len(PREFIXES)
+
+
+def test_a_loader_that_is_not_installed_names_its_remedy(monkeypatch):
+    missing = replace(PREFIXES["onnx"], loader="no_such_module:load")
+    monkeypatch.setitem(PREFIXES, "onnx", missing)
+    with pytest.raises(RecognizerError, match='"onnx:PATH" cannot be loaded here .*; install no_such_module'):
+        load_recognizer("onnx:a.onnx")
+
+
+# --- third-party packages
+
+
+@pytest.fixture
+def plug_in(monkeypatch, tmp_path):
+    """A function that installs a package with the given module and loads its recognizer "theirs"."""
+    monkeypatch.syspath_prepend(tmp_path)
+    about = tmp_path / "their_package-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[maskbench.recognizers]\ntheirs = their_module:factory\n")
+    monkeypatch.setattr(base, "RECOGNIZERS", Registry("recognizer", "maskbench.recognizers", {}))
+
+    def load(code):
+        (tmp_path / "their_module.py").write_text(code)
+        monkeypatch.delitem(sys.modules, "their_module", raising=False)
+        importlib.invalidate_caches()
+        try:
+            return load_recognizer("theirs")
+        finally:
+            sys.modules.pop("their_module", None)
+
+    return load
+
+
+def test_a_package_that_works(plug_in):
+    code = "from maskbench.recognizers.dummy import DummyRecognizer as Theirs\n"
+    code += "def factory(device, engine): return Theirs('theirs')"
+    assert plug_in(code).spec.name == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import no_such_module", "cannot be imported .*ModuleNotFoundError.*; install no_such_module, or reinstall"),
+        ("import torch.no_such_part", r"cannot be imported .*pip install 'maskbench\[cpu\]'"),
+        ("factory = (", "cannot be imported .*SyntaxError"),
+        ("x = 1", "cannot be imported .*AttributeError.*; reinstall their-package"),
+        ("raise OSError('no\\nlicence')", r"cannot be imported \(OSError: no\)"),
+        ("def factory(device, engine): raise KeyError('weights')", r"fails to load \(KeyError: 'weights'\)"),
+        ("def factory(device, engine):\n  import insightface_missing", "fails to load .*; install insightface_missing"),
+        ("def factory(device): pass", "fails to load .*TypeError"),
+        ("def factory(device, engine): return 3", "returned no object with spec and embed"),
+    ],
+)
+def test_a_broken_package_is_named_in_one_line(plug_in, code, message):
+    with pytest.raises(RecognizerError, match=message) as caught:
+        plug_in(code)
+    assert "from their_module:factory of the package their-package" in str(caught.value)
+    assert "theirs" in str(caught.value) and "\n" not in str(caught.value)
 
 
 # --- devices

@@ -50,6 +50,14 @@ def test_spec_and_installed_weights(recognizer):
     assert all(value.std() > 1e-4 for name, value in weights.items() if name.endswith("weight"))
 
 
+def test_operations_are_those_that_torch_counts(recognizer):
+    from maskbench.models.dlib_resnet import DlibResNet
+    from maskbench.models.flops import count_flops
+
+    assert recognizer.spec.flops == count_flops(DlibResNet(), recognizer.spec.input_size)
+    assert "public domain" in recognizer.spec.terms and "dlib-models" in recognizer.spec.source
+
+
 def test_engines_agree(recognizer, chips):
     other = load_recognizer("dlib-resnet", device="cpu", engine="torch")
     first, second = checked_embed(recognizer, chips)[0], checked_embed(other, chips)[0]
