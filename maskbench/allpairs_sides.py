@@ -10,8 +10,7 @@ import numpy as np
 
 from maskbench.errors import MaskbenchError
 from maskbench.metrics.failures import FailureCounts, Ftx
-from maskbench.registry import nearest
-from maskbench.scoring import COMPARATORS, UNREADABLE
+from maskbench.scoring import UNREADABLE, check_row_wise
 from maskbench.types import Status
 
 PADDING = 128  # rows of zeros after the vectors: no product is narrower, see allpairs_passes
@@ -85,10 +84,9 @@ def pair_up(references: Templates, probes: Templates | None, comparator: str) ->
 
     Raises:
         MaskbenchError: shapes differ, sample ids occur twice, one sample has two subjects, there is nothing to
-            compare, or an unknown comparator.
+            compare, an unknown comparator, or one that does not score two templates by themselves.
     """
-    if comparator not in COMPARATORS:
-        raise MaskbenchError(f'no comparator named "{comparator}"; {nearest(str(comparator), COMPARATORS)}')
+    check_row_wise(comparator)
     sets = [_checked(templates) for templates in (references, *([probes] if probes else []))]
     if probes and sets[0].vectors.shape[1] != sets[1].vectors.shape[1]:
         sizes = " and ".join(str(part.vectors.shape[1]) for part in sets)

@@ -48,6 +48,33 @@ COMPARATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
+def _sparse_residual(references: np.ndarray, probes: np.ndarray) -> np.ndarray:
+    from maskbench.classical.sparse import reference_residuals
+
+    return 0.0 - reference_residuals(references, probes)
+
+
+# These score a probe against one reference in view of all others: distinct references (R, D) and probes (P, D) give
+# scores (P, R) float64. They have no score for two templates alone, so ``compare`` and all-pairs runs refuse them.
+SEARCH_COMPARATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"sparse-residual": _sparse_residual}
+COMPARATOR_NAMES = (*COMPARATORS, *SEARCH_COMPARATORS)
+
+
+def check_row_wise(comparator: str) -> None:
+    """Refuse a comparator that does not score two templates by themselves.
+
+    Raises:
+        MaskbenchError: unknown, or a search comparator.
+    """
+    if isinstance(comparator, str) and comparator in SEARCH_COMPARATORS:
+        raise MaskbenchError(
+            f'comparator "{comparator}" scores a probe against all references that a protocol gives it, not pair by '
+            "pair; evaluate it on a protocol"
+        )
+    if comparator not in COMPARATORS:
+        raise MaskbenchError(f'no comparator named "{comparator}"; {nearest(str(comparator), COMPARATOR_NAMES)}')
+
+
 def compare(references: np.ndarray, probes: np.ndarray, comparator: str) -> np.ndarray:
     """Score each reference against the probe of the same row.
 
@@ -62,10 +89,9 @@ def compare(references: np.ndarray, probes: np.ndarray, comparator: str) -> np.n
         (M,) float32; NaN where a vector holds NaN.
 
     Raises:
-        MaskbenchError: unknown comparator, or shapes that differ.
+        MaskbenchError: unknown comparator, one that does not work row by row, or shapes that differ.
     """
-    if comparator not in COMPARATORS:
-        raise MaskbenchError(f'no comparator named "{comparator}"; {nearest(str(comparator), COMPARATORS)}')
+    check_row_wise(comparator)
     references, probes = np.asarray(references), np.asarray(probes)
     if references.ndim != 2 or references.shape != probes.shape:
         raise MaskbenchError(f"templates of shapes {references.shape} and {probes.shape}: give two (M, D) arrays")
@@ -117,25 +143,66 @@ def score_pairs(protocol: Protocol, embeddings: EmbeddingSet, comparator: str) -
     A pair is NOT_RUN when a side's condition is not among the embeddings at all, else FAILED when a side has no
     template or the score is not finite, else OK. Scores are NaN unless OK.
 
+    With a comparator of ``COMPARATORS`` a score depends on its two templates only. With one of ``SEARCH_COMPARATORS``
+    it depends on all references (of one condition, that have a template) which the protocol compares with the probe,
+    but on no other probe and on no order.
+
     Raises:
         MaskbenchError: unknown comparator, malformed embeddings, or a sample missing though its condition was run.
     """
     vectors, status = _checked(embeddings)
-    if comparator not in COMPARATORS:
-        compare(vectors[:0], vectors[:0], comparator)  # raises, also when there is nothing to compare
+    if comparator not in SEARCH_COMPARATORS:
+        check_row_wise(comparator)  # also when there is nothing to compare
     reference, probe = pair_rows(protocol.pairs, embeddings)
     outcome = np.maximum(_side(status, reference), _side(status, probe))
     scores = np.full(len(outcome), np.nan, dtype=np.float32)
     ready = np.flatnonzero(outcome == Status.OK)
-    step = max(1, BLOCK // max(1, vectors.shape[1]))
-    for start in range(0, len(ready), step):
-        block = ready[start : start + step]
-        scores[block] = compare(vectors[reference[block]], vectors[probe[block]], comparator)
+    if comparator in SEARCH_COMPARATORS:
+        _, sides = np.unique(np.asarray(embeddings.conditions, dtype=str), return_inverse=True)
+        scores[ready] = _search(vectors, reference[ready], probe[ready], sides[reference[ready]], comparator)
+    else:
+        scores[ready] = _row_by_row(vectors, reference[ready], probe[ready], comparator)
     lost = ~np.isfinite(scores)
     scores[lost] = np.nan
     outcome[lost & (outcome == Status.OK)] = Status.FAILED
     mated = np.asarray(protocol.pairs.mated, dtype=bool)
     return ScoreSet(scores, mated, outcome, protocol.digest, embeddings.recognizer_digest)
+
+
+def _row_by_row(vectors: np.ndarray, reference: np.ndarray, probe: np.ndarray, comparator: str) -> np.ndarray:
+    scores = np.empty(len(reference), dtype=np.float32)
+    step = max(1, BLOCK // max(1, vectors.shape[1]))
+    for start in range(0, len(reference), step):
+        block = slice(start, start + step)
+        scores[block] = compare(vectors[reference[block]], vectors[probe[block]], comparator)
+    return scores
+
+
+def _search(
+    vectors: np.ndarray, reference: np.ndarray, probe: np.ndarray, condition: np.ndarray, comparator: str
+) -> np.ndarray:
+    """Scores (M,) float32 by a search comparator: each probe against the references that it is paired with.
+
+    Args:
+        vectors: (N, D) float32.
+        reference, probe: (M,) rows of ``vectors``.
+        condition: (M,) small integers; a probe's references of another condition are another search.
+    """
+    scores = np.empty(len(reference), dtype=np.float32)
+    order = np.lexsort([reference, condition, probe])
+    changes = np.flatnonzero(np.diff(probe[order]) | np.diff(condition[order])) + 1
+    alike: dict[bytes, list[np.ndarray]] = {}  # searches through the same references share their preparation
+    for pairs in np.split(order, changes) if len(order) else []:
+        alike.setdefault(np.unique(reference[pairs]).tobytes(), []).append(pairs)
+    for key, searches in alike.items():
+        rows = np.frombuffer(key, reference.dtype)
+        step = max(1, BLOCK // len(rows))
+        for start in range(0, len(searches), step):
+            block = searches[start : start + step]
+            found = SEARCH_COMPARATORS[comparator](vectors[rows], vectors[[probe[pairs[0]] for pairs in block]])
+            for one, pairs in zip(found, block, strict=True):
+                scores[pairs] = one[np.searchsorted(rows, reference[pairs])]
+    return scores
 
 
 def _checked(embeddings: EmbeddingSet) -> tuple[np.ndarray, np.ndarray]:

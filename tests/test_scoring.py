@@ -12,7 +12,16 @@ import pytest
 
 from maskbench import scoring
 from maskbench.errors import MaskbenchError
-from maskbench.scoring import COMPARATORS, compare, load_scores, pair_rows, save_scores, score_pairs
+from maskbench.scoring import (
+    COMPARATOR_NAMES,
+    COMPARATORS,
+    SEARCH_COMPARATORS,
+    compare,
+    load_scores,
+    pair_rows,
+    save_scores,
+    score_pairs,
+)
 from maskbench.types import EmbeddingSet, PairTable, Protocol, ScoreSet, Status
 
 OK, FAILED, NOT_RUN = int(Status.OK), int(Status.FAILED), int(Status.NOT_RUN)
@@ -44,6 +53,18 @@ def test_compare_against_loop(comparator, size, scale):
 
 def test_every_comparator_is_tested():
     assert set(SLOW) == set(COMPARATORS)
+    assert set(COMPARATOR_NAMES) == {*SLOW, "sparse-residual"}
+
+
+@pytest.mark.parametrize("name", SEARCH_COMPARATORS)
+def test_a_search_is_no_comparison_of_two_templates(name):
+    from maskbench.allpairs import compare_all
+    from maskbench.allpairs_sides import Templates
+
+    with pytest.raises(MaskbenchError, match="not pair by pair; evaluate it on a protocol"):
+        compare(np.ones((1, 2)), np.ones((1, 2)), name)
+    with pytest.raises(MaskbenchError, match="not pair by pair; evaluate it on a protocol"):
+        compare_all(Templates(np.eye(3, dtype=np.float32), np.array(["a", "b", "c"])), None, name)
 
 
 def test_known_scores():
@@ -220,6 +241,68 @@ def test_random_runs_against_a_dictionary(block, comparator, monkeypatch):
         else:
             single = compare(embeddings.vectors[a : a + 1], embeddings.vectors[b : b + 1], comparator)
             assert found.status[i] == OK and found.scores[i] == single[0], "a score must not depend on its block"
+
+
+def slow_search(protocol: Protocol, embeddings: EmbeddingSet) -> np.ndarray:
+    """Scores of "sparse-residual", one pair and one search at a time."""
+    from maskbench.classical import SparseClassifier
+
+    keys = zip(embeddings.sample_ids.tolist(), embeddings.conditions.tolist(), strict=True)
+    vector = {key: embeddings.vectors[i] for i, key in enumerate(keys) if embeddings.status[i] == OK}
+    table, scores = protocol.pairs, []
+    sides = (table.reference_id, table.reference_condition, table.probe_id, table.probe_condition)
+    rows = [((a, b), (c, d)) for a, b, c, d in zip(*(side.tolist() for side in sides), strict=True)]
+    for reference, probe in rows:
+        if reference not in vector or probe not in vector:
+            scores.append(np.nan)
+            continue
+        others = sorted({a for a, b in rows if b == probe and a[1] == reference[1] and a in vector})
+        labels = np.arange(len(others))
+        found = SparseClassifier().fit(np.array([vector[key] for key in others]), labels)
+        scores.append(-found.residuals(vector[probe][None])[0, others.index(reference)])
+    return np.array(scores, np.float32)
+
+
+@pytest.mark.parametrize("block", [1, 64, 1 << 22])
+def test_a_search_against_one_at_a_time(block, monkeypatch):
+    monkeypatch.setattr(scoring, "BLOCK", block)
+    protocol, embeddings = random_run(66, samples=30, pairs=300)
+    found = score_pairs(protocol, embeddings, "sparse-residual")
+    wanted = slow_search(protocol, embeddings)
+    assert np.array_equal(found.scores, wanted, equal_nan=True)
+    assert found.status.tolist() == np.where(np.isnan(wanted), FAILED, OK).tolist()
+    assert found.scores.dtype == np.float32 and len(set(wanted[wanted > -1].tolist())) > 50
+
+
+def test_a_search_knows_no_order():
+    protocol, embeddings = random_run(67, samples=20, pairs=200)
+    found = score_pairs(protocol, embeddings, "sparse-residual").scores
+    rng = np.random.default_rng(68)
+    mixed, rows = rng.permutation(200), rng.permutation(len(embeddings.vectors))
+    pairs = PairTable(*(getattr(protocol.pairs, field.name)[mixed] for field in dataclasses.fields(PairTable)))
+    columns = {name: getattr(embeddings, name)[rows] for name in ("sample_ids", "conditions", "vectors", "status")}
+    again = score_pairs(
+        dataclasses.replace(protocol, pairs=pairs), dataclasses.replace(embeddings, **columns), "sparse-residual"
+    )
+    assert np.array_equal(again.scores, found[mixed], equal_nan=True)
+
+
+def test_a_search_by_hand():
+    rows = [("r", "unmasked", OK, (1, 0, 0)), ("s", "unmasked", OK, (0, 1, 0)), ("r", "masked", OK, (0, 0, 1))]
+    rows += [("p", "unmasked", OK, (0.8, 0.6, 0)), ("q", "unmasked", OK, (1, 0, 0)), ("s", "masked", OK, X)]
+    rows += [("p", "masked", OK, X), ("q", "masked", OK, X), ("z", "unmasked", OK, (0, 0, 0)), ("z", "masked", OK, X)]
+    both = [(a, "p", "unmasked", "unmasked", a == "r") for a in "rsz"]
+    protocol = protocol_of([*both, ("r", "q", "unmasked", "unmasked", True), ("r", "p", "masked", "unmasked", True)])
+    found = score_pairs(protocol, embeddings_of(rows), "sparse-residual")
+    # Orthogonal references: each coefficient is its cosine less 0.05; a masked reference is another search.
+    wanted = [-math.hypot(0.05, 0.6), -math.hypot(0.8, 0.05), np.nan, -0.05, -1.0]
+    assert np.allclose(found.scores, wanted, equal_nan=True) and found.status.tolist() == [OK, OK, FAILED, OK, OK]
+
+
+def test_a_search_through_nothing():
+    assert len(score_pairs(protocol_of([]), embeddings_of(EMBEDDINGS), "sparse-residual").scores) == 0
+    lost = protocol_of([("lost", "a", "unmasked", "unmasked", True)])
+    assert score_pairs(lost, embeddings_of(EMBEDDINGS), "sparse-residual").status.tolist() == [FAILED]
 
 
 def test_pair_rows_point_at_the_keys():
