@@ -1,0 +1,127 @@
+"""How near completions come to what a mask hides, and how long a face takes.
+
+    python benchmarks/completions.py FACES --train train_ids.txt --probes probe_ids.txt [--recipes ar1,ar2]
+        [--points points.npz] [--people-pictures 3] [--sheet sheet.png] [method ...]
+
+FACES holds one folder of pictures per person; the two lists name folders, one a line, and share none. The methods are
+fitted on every picture of the first; of each person of the second the first pictures are masked by each recipe
+(seed 0) on the landmarks of the clean picture, aligned to "wide128" by the same landmarks, and completed with the
+mask's own alpha. Error and PSNR are taken over the hidden pixels of a face and then averaged over faces. The
+time is that of the processor, on one thread.
+--points gives landmarks found earlier: "names" (K,) paths in FACES, "points" (K, 468 or more, 3); else MediaPipe's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from maskbench.align import estimate_similarity, five_points, template_at, warp
+from maskbench.completions.base import COMPLETIONS, checked_complete, load_completion
+from maskbench.digest import array_sha256
+from maskbench.files import cache_root
+from maskbench.images import read_image
+from maskbench.landmarks.base import MESH_POINTS, mesh_landmarks
+from maskbench.landmarks.cache import CachedLandmarker
+from maskbench.masking.transform import RandomMask
+
+TEMPLATE = template_at("wide128")
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+SHOWN = 8
+
+
+def pictures(root: Path, ids: Path) -> list[list[str]]:
+    """For each person of the list the paths of the pictures, relative to ``root``."""
+    folders = [root / name for name in ids.read_text().split()]
+    found = [sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES) for folder in folders]
+    return [[path.relative_to(root).as_posix() for path in paths] for paths in found]
+
+
+def find_points(root: Path, names: Iterable[str], known: Path | None) -> dict[str, np.ndarray]:
+    """Picture to (468, 3) points; pictures without a face are left out."""
+    if known is not None:
+        with np.load(known, allow_pickle=False) as table:
+            found = dict(zip(map(str, table["names"]), table["points"][:, :MESH_POINTS], strict=True))
+        return {name: found[name] for name in names if name in found and np.isfinite(found[name]).all()}
+    landmarker, result = CachedLandmarker("mediapipe", root=cache_root()), {}
+    for name in names:
+        image = read_image(root / name)
+        if found := landmarker.detect(image, array_sha256(image)):
+            result[name] = found[0].points
+    return result
+
+
+def aligned(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The crop of a picture, or of a mask."""
+    return warp(image, estimate_similarity(five_points(mesh_landmarks(points, "")), TEMPLATE.points), TEMPLATE.size)
+
+
+def probes(root: Path, names: list[str], points: dict[str, np.ndarray], recipe: str) -> list[np.ndarray]:
+    """Masked faces, masks and originals, aligned: three arrays."""
+    transform = RandomMask(recipe, p=1.0, landmarks=points, output="pair")
+    rows = []
+    for name in names:
+        image = read_image(root / name)
+        masked, alpha = transform(image, name)
+        mask = aligned(np.where(alpha > 0, np.uint8(255), np.uint8(0)), points[name]) > 0
+        if mask.any():
+            rows.append((aligned(masked, points[name]), mask.astype(np.uint8), aligned(image, points[name])))
+    return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def errors(completed: np.ndarray, originals: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
+    """Mean absolute error and PSNR in dB inside the masks, averaged over faces."""
+    found = []
+    for face, original, mask in zip(completed, originals, masks, strict=True):
+        difference = face[mask == 1].astype(np.float64) - original[mask == 1]
+        found.append((np.abs(difference).mean(), 10 * np.log10(255**2 / max((difference**2).mean(), 1e-9))))
+    return tuple(np.mean(found, axis=0))
+
+
+def main() -> None:
+    """Print one line per recipe and method."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("methods", nargs="*", default=COMPLETIONS.names(ready=True))
+    for option in ("--train", "--probes"):
+        parser.add_argument(option, type=Path, required=True)
+    parser.add_argument("--recipes", default="ar1,ar2")
+    parser.add_argument("--points", type=Path)
+    parser.add_argument("--people-pictures", type=int, default=3)
+    parser.add_argument("--sheet", type=Path)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    train = sum(pictures(arguments.faces, arguments.train), [])
+    people = pictures(arguments.faces, arguments.probes)
+    points = find_points(arguments.faces, train + sum(people, []), arguments.points)
+    faces = np.stack([aligned(read_image(arguments.faces / name), points[name]) for name in train if name in points])
+    chosen = sum(([name for name in found if name in points][: arguments.people_pictures] for found in people), [])
+    fitted = {name: load_completion(name).fit(faces) for name in arguments.methods}
+    print(f"{len(faces)} training faces, {len(people)} people to complete")
+    rows = []
+    for recipe in arguments.recipes.split(","):
+        masked, masks, originals = probes(arguments.faces, chosen, points, recipe)
+        shown = np.linspace(0, len(masked) - 1, min(SHOWN, len(masked))).astype(int)
+        rows += [np.hstack(masked[shown]), np.hstack(originals[shown])]
+        for name, completion in fitted.items():
+            checked_complete(completion, masked[:1], masks[:1])  # loads what it needs
+            start = time.process_time()
+            completed = checked_complete(completion, masked, masks)
+            seconds = (time.process_time() - start) / len(masked)
+            error, psnr = errors(completed, originals, masks)
+            print(
+                f"{recipe:6} {name:14} {len(masked)} faces, {masks.mean():.1%} hidden: mean absolute error "
+                f"{error:5.2f}, PSNR {psnr:5.2f} dB, {1000 * seconds:4.0f} ms a face", flush=True,
+            )  # fmt: skip
+            rows.append(np.hstack(completed[shown]))
+    if arguments.sheet:
+        cv2.imwrite(str(arguments.sheet), np.vstack(rows)[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()
