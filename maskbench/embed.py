@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbench.align import TEMPLATES, Template, align_face, template_at
+from maskbench.completing import put_in
 from maskbench.digest import array_sha256, config_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import atomic_write
@@ -146,20 +147,37 @@ def _read_shard(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
+class Completed:
+    """What ``completing.complete_inventory`` made: a file or a reason for each picture; the template of the crops."""
+
+    files: Mapping[Key, Path | str]
+    template: Template
+
+    def tag(self, key: Key) -> str:
+        """What names the file of a picture in the key of its embedding."""
+        file = self.files[key]
+        return f":{file.parent.parent.name}{file.stem}" if isinstance(file, Path) else ""
+
+
+@dataclass(frozen=True)
 class _Batch:
-    """Aligned faces (N, H, W, 3) of the items ``rows``, their cache keys, and the items that could not be aligned."""
+    """Aligned faces (N, H, W, 3) of the items ``rows``, their cache keys, and the items that could not be aligned.
+
+    ``masks`` is (N, H, W) where faces were completed, else None.
+    """
 
     rows: list[int]
     keys: list[str]
     faces: np.ndarray
+    masks: np.ndarray | None
     failures: list[tuple[int, str]]
 
 
 def embed_inventory(
     recognizer: Recognizer, inventory: Inventory, points: dict[Key, np.ndarray | str], cache: EmbeddingCache,
-    batch: int = BATCH, threads: int = 2,
+    batch: int = BATCH, threads: int = 2, completed: Completed | None = None,
 ) -> EmbeddingSet:  # fmt: skip
-    """Templates of every item; items without picture, face or template keep their row with a reason."""
+    """Templates of every item; items without picture, face, mask or template keep their row with a reason."""
     spec, items = recognizer.spec, inventory.items
     template = template_at(spec.template, spec.input_size)
     vectors = np.full((len(items), spec.embedding_size), np.nan, np.float32)
@@ -168,22 +186,26 @@ def embed_inventory(
     pending: list[tuple[int, str]] = []
     for row, item in enumerate(items):
         where = points.get((item.sample_id, item.condition), item.reason)
+        if completed and not isinstance(where, str):
+            found = completed.files[item.sample_id, item.condition]
+            where = found if isinstance(found, str) else where
         if isinstance(where, str):
             reasons[row] = where
             continue
         key = f"{item.sha256}:{array_sha256(np.round(where, 3), template.points, np.array(template.size))[:32]}"
+        key += completed.tag((item.sample_id, item.condition)) if completed else ""
         stored = cache.get(key)
         if stored is None:
             pending.append((row, key))
         else:
             vectors[row], status[row] = stored, Status.OK
 
-    prepare = _preparer(items, points, template)
+    prepare = _preparer(items, points, template, completed)
     work = _batches(pending, prepare, spec.input_size, batch, threads)
     for count, ready in enumerate(track(work, -(-len(pending) // batch), f"{spec.name}, batches")):
         for row, reason in ready.failures:
             reasons[row] = reason
-        fresh, outcome = checked_embed(recognizer, ready.faces)
+        fresh, outcome = checked_embed(recognizer, ready.faces, ready.masks if spec.needs_mask else None)
         for row, key, vector, good in zip(ready.rows, ready.keys, fresh, outcome == Status.OK, strict=True):
             reasons[row] = "" if good else "the recognizer gave no template"
             if good:
@@ -197,16 +219,21 @@ def embed_inventory(
     return EmbeddingSet(ids, conditions, vectors, status, np.array(reasons), *digests)
 
 
-def _preparer(
-    items: Sequence[Item], points: dict[Key, np.ndarray | str], template: Template
-) -> Callable[[int], np.ndarray | str]:
-    """A function from row to aligned face (H, W, 3) uint8, or to the reason why there is none."""
+_Prepared = tuple[np.ndarray, np.ndarray | None]
 
-    def prepare(row: int) -> np.ndarray | str:
+
+def _preparer(
+    items: Sequence[Item], points: dict[Key, np.ndarray | str], template: Template, completed: Completed | None
+) -> Callable[[int], _Prepared | str]:
+    """A function from row to aligned face (H, W, 3) uint8 and its mask, if any; or to the reason why there is none."""
+
+    def prepare(row: int) -> _Prepared | str:
         item = items[row]
         assert item.path is not None
+        key = item.sample_id, item.condition
         try:
-            return align_face(read_image(item.path), np.asarray(points[item.sample_id, item.condition]), template)
+            face = align_face(read_image(item.path), np.asarray(points[key]), template)
+            return put_in(face, Path(completed.files[key]), completed.template, template) if completed else (face, None)
         except MaskbenchError as error:
             return str(error)
 
@@ -214,7 +241,7 @@ def _preparer(
 
 
 def _batches(
-    pending: list[tuple[int, str]], prepare: Callable[[int], np.ndarray | str], size: tuple[int, int], batch: int,
+    pending: list[tuple[int, str]], prepare: Callable[[int], _Prepared | str], size: tuple[int, int], batch: int,
     threads: int,
 ) -> Iterator[_Batch]:  # fmt: skip
     """Batches of aligned faces; the next one is decoded by threads while the caller runs the network."""
@@ -231,7 +258,13 @@ def _batches(
             chunk, futures = ahead.popleft()
             done = [(row, key, future.result()) for (row, key), future in zip(chunk, futures, strict=True)]
             ahead.extend(submit(chunk) for chunk in islice(chunks, 1))
-            good = [(row, key, face) for row, key, face in done if not isinstance(face, str)]
-            faces = np.stack([face for _, _, face in good]) if good else np.empty((0, *size, 3), np.uint8)
-            failures = [(row, face) for row, _, face in done if isinstance(face, str)]
-            yield _Batch([row for row, _, _ in good], [key for _, key, _ in good], faces, failures)
+            yield _stacked(done, size)
+
+
+def _stacked(done: list[tuple[int, str, _Prepared | str]], size: tuple[int, int]) -> _Batch:
+    good = [(row, key, *made) for row, key, made in done if not isinstance(made, str)]
+    faces = np.stack([face for _, _, face, _ in good]) if good else np.empty((0, *size, 3), np.uint8)
+    known = [mask for _, _, _, mask in good if mask is not None]
+    failures = [(row, made) for row, _, made in done if isinstance(made, str)]
+    masks = np.stack(known) if known else None
+    return _Batch([row for row, *_ in good], [key for _, key, *_ in good], faces, masks, failures)

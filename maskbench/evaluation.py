@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import math
 import platform
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,10 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from maskbench import __version__
+from maskbench.align import template_at
+from maskbench.completing import Occlusion, complete_inventory
 from maskbench.embed import (
     ALIGN_MODES,
     CACHE_POLICIES,
+    Completed,
     EmbeddingCache,
+    Key,
     alignment_mode,
     alignment_points,
     embed_inventory,
@@ -24,18 +30,20 @@ from maskbench.embed import (
 from maskbench.errors import MaskbenchError
 from maskbench.files import write_text
 from maskbench.inventory import Inventory, take_inventory
+from maskbench.mask_sources import NONE
 from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
 from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
 from maskbench.pooling import pool_templates
 from maskbench.protocols import protocol_counts
-from maskbench.recognizers.base import load_recognizer, spec_digest
-from maskbench.recognizers.flip import FlipSum
+from maskbench.recognizers.base import spec_digest
 from maskbench.recognizers.training import subject_overlap
 from maskbench.registry import nearest
 from maskbench.results import (
+    RESULT_FILE,
     SCHEMA_VERSION,
     Run,
+    comparison_key,
     find_results,
     load_run,
     read_result,
@@ -44,6 +52,7 @@ from maskbench.results import (
     save_run,
 )
 from maskbench.scoring import score_pairs
+from maskbench.systems import SystemOptions, load_models, open_occlusion, wants_masks
 from maskbench.tables import csv_text
 from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result, Status
 
@@ -52,11 +61,11 @@ FAILURE_COLUMNS = ("sample_id", "condition", "reason")
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """How to run an evaluation; none of it changes a score except ``align`` and, in the last bits, the engine.
+class EvaluationOptions(SystemOptions):
+    """How to run an evaluation; beside the system itself (``systems.SystemOptions``), none of it changes a score except
+    ``align``.
 
     Attributes:
-        device: "auto", "cpu" or "cuda"; engine: "onnxruntime" or "torch".
         align: "auto", "detect" or "source", see ``embed.alignment_mode``.
         workers: processes for finding landmarks; 0 takes every processor. More than one needs a script's call to stand
             under ``if __name__ == "__main__":``.
@@ -66,18 +75,16 @@ class EvaluationOptions:
         allow_missing: count missing pictures as failures to extract.
         threshold_from: where transferred thresholds are fixed instead of the protocol's ``threshold_from``: another
             condition, or a folder of results on another protocol that has one of each recognizer.
-        flip_sum: templates are sums over a face and its mirror image (``recognizers.flip``).
+        keep: leave a result as it is that the same system gave on the same pictures.
     """
 
-    device: str = "auto"
-    engine: str = "onnxruntime"
     align: str = "auto"
     cache: str = "missing"
     workers: int = 1
     threshold: float | None = None
     allow_missing: bool = False
-    flip_sum: bool = False
     threshold_from: str | None = None
+    keep: bool = False
 
 
 def evaluate(
@@ -85,12 +92,13 @@ def evaluate(
     out: Path | str,
     options: EvaluationOptions | None = None, cache_root: Path | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz,failures.csv}``.
+    """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz,failures.csv}``; with a completion,
+    ``OUT/PROTOCOL/MODEL--COMPLETION/``.
 
     A result of the same comparison (``results.comparison_key``) that lies there is replaced.
 
     Args:
-        models: registered names, or "onnx:PATH".
+        models: as ``systems.load_models`` takes them.
         masked_dir: without it only the conditions that need no mask are run.
 
     Returns:
@@ -107,32 +115,89 @@ def evaluate(
             raise MaskbenchError(f'no {kind} mode "{value}"; {nearest(value, choices)}')
     if options.threshold is not None and not math.isfinite(options.threshold):
         raise MaskbenchError(f"threshold {options.threshold}: give a finite number")
-    recognizers = [load_recognizer(name, options.device, options.engine) for name in models]
-    recognizers = [FlipSum(recognizer) for recognizer in recognizers] if options.flip_sum else recognizers
-    folders = [result_dir(out, protocol.name, recognizer.spec.name) for recognizer in recognizers]
-    for folder in folders:
-        if folders.count(folder) > 1:
-            raise MaskbenchError(f"{folder}: two of the models have this name; rename one in its card")
+    root = None if options.cache == "never" else cache_root
+    workers, refresh = options.workers or default_workers(), options.cache == "always"
+    recognizers = load_models(models, options, protocol, root, workers)
+    folders = _folders(out, protocol, recognizers, options)
     inventory = take_inventory(protocol, faces_dir, masked_dir, options.allow_missing)
     mode = alignment_mode(inventory, options.align)
     key = protocol.name, protocol.digest, inventory.masked_digest, mode, inventory.samples_digest
     for folder in folders:
         refuse_other_result(folder, key)
     protocol, elsewhere = threshold_sources(protocol, recognizers, options.threshold_from)
-    workers = options.workers or default_workers()
-    root = None if options.cache == "never" else cache_root
-    _, points = alignment_points(inventory, mode, workers, root, options.cache == "always")
-    for recognizer, folder in zip(recognizers, folders, strict=True):
-        cache = EmbeddingCache(cache_root, recognizer, options.cache)
-        embeddings = embed_inventory(recognizer, inventory, points, cache)
-        pooled = pool_templates(embeddings, protocol)
-        scores = score_pairs(protocol, pooled, recognizer.spec.comparator)
-        source = elsewhere.get(recognizer.spec.name)
-        parts = summarise_protocol(protocol, scores, pooled, options.threshold, source)
-        result = _result(recognizer, inventory, embeddings, mode, parts, options)
-        write_failures(folder / FAILURES_FILE, embeddings)
-        save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
+    occlusion = open_occlusion(options, recognizers, inventory, root, workers)
+    due = [
+        (recognizer, folder)
+        for recognizer, folder in zip(recognizers, folders, strict=True)
+        if not (options.keep and _is_there(folder, key, recognizer, occlusion))
+    ]
+    if not due:
+        return folders
+    _, points = alignment_points(inventory, mode, workers, root, refresh)
+    with _completed(occlusion, inventory, points, root, workers, refresh) as completed:
+        for recognizer, folder in due:
+            cache, masked = EmbeddingCache(cache_root, recognizer, options.cache), wants_masks(recognizer, options)
+            embeddings = embed_inventory(
+                recognizer, inventory, points, cache, completed=completed if masked else None
+            )
+            pooled = pool_templates(embeddings, protocol)
+            scores = score_pairs(protocol, pooled, recognizer.spec.comparator)
+            source = elsewhere.get(recognizer.spec.name)
+            parts = summarise_protocol(protocol, scores, pooled, options.threshold, source)
+            seen = occlusion if masked else None
+            result = _result(recognizer, inventory, embeddings, mode, parts, options, seen)
+            write_failures(folder / FAILURES_FILE, embeddings)
+            save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
     return folders
+
+
+def _is_there(
+    folder: Path, key: tuple[str, ...], recognizer: Recognizer, occlusion: Occlusion | None
+) -> bool:
+    """Whether a folder holds the result of this system on these pictures, with its scores."""
+    try:
+        found = load_run(folder / RESULT_FILE).result
+    except MaskbenchError:
+        return False
+    systems = {"recognizer": spec_digest(recognizer.spec)} | ({"completion": occlusion.digest} if occlusion else {})
+    same = {name: found.digests.get(name) for name in systems} == systems
+    return same and comparison_key(found) == key and found.environment.get("maskbench") == __version__
+
+
+def _folders(
+    out: Path, protocol: Protocol, recognizers: Sequence[Recognizer], options: EvaluationOptions
+) -> list[Path]:
+    """Where each result goes. Raises MaskbenchError if two go to one folder."""
+    folders = []
+    for recognizer in recognizers:
+        added = completion_label(options.completion, options.mask_source if wants_masks(recognizer, options) else NONE)
+        folder = result_dir(out, protocol.name, recognizer.spec.name, added)
+        if folder in folders:
+            raise MaskbenchError(f"{folder}: two of the models have this name; rename one in its card")
+        folders.append(folder)
+    return folders
+
+
+def completion_label(completion: str, mask_source: str) -> str:
+    """What a result's folder calls completion and mask source: "rpca", "rpca-oracle"; "none" without either."""
+    if mask_source in (NONE, "segmenter"):
+        return completion
+    return mask_source if completion == NONE else f"{completion}-{mask_source}"
+
+
+@contextmanager
+def _completed(
+    occlusion: Occlusion | None, inventory: Inventory, points: Mapping[Key, np.ndarray | str], root: Path | None,
+    workers: int, refresh: bool,
+) -> Iterator[Completed | None]:  # fmt: skip
+    """The completed faces, in the cache, or without one in a folder that is gone afterwards."""
+    if occlusion is None:
+        yield None
+        return
+    spec = occlusion.completion.spec
+    with tempfile.TemporaryDirectory() if root is None else nullcontext(root) as folder:
+        files = complete_inventory(inventory, points, occlusion, Path(folder), workers, refresh)
+        yield Completed(files, template_at(spec.template, spec.input_size))
 
 
 def threshold_sources(
@@ -183,7 +248,7 @@ def write_failures(path: Path, embeddings: EmbeddingSet) -> None:
 
 def _result(
     recognizer: Recognizer, inventory: Inventory, embeddings: EmbeddingSet, align: str,
-    parts: tuple[Mapping, Mapping, Mapping, Mapping], options: EvaluationOptions,
+    parts: tuple[Mapping, Mapping, Mapping, Mapping], options: EvaluationOptions, occlusion: Occlusion | None,
 ) -> Result:  # fmt: skip
     protocol, (metrics, counts, thresholds, intervals) = inventory.protocol, parts
     head = {"name": protocol.name, "version": protocol.version, "digest": protocol.digest}
@@ -191,8 +256,8 @@ def _result(
         schema_version=SCHEMA_VERSION,
         protocol={**head, "threshold_from": protocol.threshold_from, "counts": protocol_counts(protocol)},
         recognizer=asdict(recognizer.spec),
-        completion="none",
-        mask_source="none",
+        completion=occlusion.completion.spec.name if occlusion else NONE,
+        mask_source=occlusion.source.name if occlusion else NONE,
         align=align,
         metrics=metrics,
         counts=counts,
@@ -205,6 +270,7 @@ def _result(
             "recognizer": spec_digest(recognizer.spec),
             "samples": embeddings.samples_digest,
             "weights": recognizer.spec.weights_sha256,
+            **({"completion": occlusion.digest} if occlusion else {}),
         },
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

@@ -172,7 +172,7 @@ def seed_spreads(results: Sequence[Result], by: Ranking) -> dict[Key, tuple[int,
 def _but_for_the_seed(result: Result) -> Key:
     name, digest, _, align, _ = comparison_key(result)
     recipe, recognizer = result.environment.get("mask_recipe", ""), result.digests.get("recognizer", "")
-    who = f"{recognizer} {result.recognizer.get('name')} {result.completion}"
+    who = f"{recognizer} {result.recognizer.get('name')} {result.completion} {result.mask_source}"
     return name, digest, align, str(recipe), f"{who} {result.environment.get('missing_pictures', '')}"
 
 

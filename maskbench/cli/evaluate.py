@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from maskbench.cli.systems import system_options
 
 if TYPE_CHECKING:
     from maskbench.types import Protocol
@@ -16,13 +18,15 @@ Examples:
   maskbench evaluate --model onnx:mine.onnx --out mine/
   maskbench evaluate --model dlib-resnet --protocol lfw-masked/ --faces lfw/ --masked lfw-masked-faces/ --out results/
   maskbench evaluate --model dlib-resnet --model onnx:w600k_r50.onnx --protocol P --faces F --masked M --out results/
+  maskbench evaluate --model dlib-resnet --completion rpca --fit-on people/ --protocol P --faces F --masked M
 """
 
 
 @click.command(epilog=EPILOG)
 @click.option(
     "--model", "models", multiple=True,
-    help="Recognizer: a name, or onnx:PATH. Repeat for several.  [default: every one that ships]",
+    help="Recognizer: a name, or onnx:PATH, torch:PATH, fitted:PATH, hf:..., insightface:PACK. Repeat for several.  "
+    "[default: every one that ships]",
 )  # fmt: skip
 @click.option(
     "--protocol", "protocol_name",
@@ -34,8 +38,6 @@ Examples:
     "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
     help="Results go to OUT/PROTOCOL/MODEL/.",
 )  # fmt: skip
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--engine", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True)
 @click.option(
     "--align", type=click.Choice(["auto", "detect", "source"]), default="auto", show_default=True,
     help="detect: landmarks of each picture itself; source: of the unmasked original; auto: source for aligned crops.",
@@ -50,14 +52,10 @@ Examples:
     "--threshold-from", help="Fix transferred thresholds on this condition, or on RESULTS of another protocol.",
 )  # fmt: skip
 @click.option("--allow-missing", is_flag=True, help="Count missing pictures as failures to extract a template.")
-@click.option(
-    "--flip-sum", is_flag=True,
-    help="Templates are sums over a face and its mirror image, as in some papers; the recognizer's name says so.",
-)  # fmt: skip
+@system_options
 def evaluate(
-    models: tuple[str, ...], protocol_name: str | None, faces: Path | None, masked: Path | None, out: Path, device: str,
-    engine: str, align: str, cache: str, workers: int, threshold: float | None, allow_missing: bool, flip_sum: bool,
-    threshold_from: str | None,
+    models: tuple[str, ...], protocol_name: str | None, faces: Path | None, masked: Path | None, out: Path, align: str,
+    cache: str, workers: int, threshold: float | None, allow_missing: bool, threshold_from: str | None, **system: Any,
 ) -> None:  # fmt: skip
     """Run recognizers on a protocol: align, embed, compare, measure. Writes scores.npz and result.json.
 
@@ -68,18 +66,18 @@ def evaluate(
     from maskbench.evaluation import evaluate as run
     from maskbench.files import cache_root
     from maskbench.leaderboard import make_leaderboard, render_text
-    from maskbench.recognizers.base import load_recognizer
     from maskbench.recognizers.builtin import shipped_recognizers
     from maskbench.results import RESULT_FILE, read_result
+    from maskbench.systems import check_models
 
     options = EvaluationOptions(
-        device, engine, align, cache, workers, threshold, allow_missing, flip_sum, threshold_from
-    )
+        align=align, cache=cache, workers=workers, threshold=threshold, allow_missing=allow_missing,
+        threshold_from=threshold_from, **system,
+    )  # fmt: skip
     ours = protocol_name is None and faces is None and masked is None
     if ours:
-        for name in models:  # a wrong one is told before the pictures are masked
-            load_recognizer(name, device, engine)
-    protocol, faces, masked = _shipped(workers) if ours else _given(protocol_name, faces, masked)
+        check_models(models, options)  # a wrong one is told before the pictures are masked
+    protocol, faces, masked = shipped_set(workers) if ours else given_set(protocol_name, faces, masked)
     folders = run(protocol, models or shipped_recognizers(), faces, masked, out, options, cache_root())
     click.echo(render_text(make_leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
     if ours:
@@ -89,7 +87,7 @@ def evaluate(
         click.echo(f"written: {folder / RESULT_FILE}")
 
 
-def _given(name: str | None, faces: Path | None, masked: Path | None) -> tuple[Protocol, Path, Path | None]:
+def given_set(name: str | None, faces: Path | None, masked: Path | None) -> tuple[Protocol, Path, Path | None]:
     """The protocol and the folders of the command line."""
     from maskbench.errors import MaskbenchError
     from maskbench.protocols import load_protocol
@@ -103,7 +101,7 @@ def _given(name: str | None, faces: Path | None, masked: Path | None) -> tuple[P
     return load_protocol(name), faces, masked
 
 
-def _shipped(workers: int) -> tuple[Protocol, Path, Path]:
+def shipped_set(workers: int) -> tuple[Protocol, Path, Path]:
     """The protocol, the pictures and the masked copies of the people that ship."""
     from maskbench.people.demo_set import cached_masks, demo_set
 

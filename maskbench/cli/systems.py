@@ -1,0 +1,49 @@
+"""The options that say what is tested, shared by evaluate and grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(path_type=Path)
+_SYSTEM = (
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--engine", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True),
+    click.option(
+        "--flip-sum", is_flag=True,
+        help="Templates are sums over a face and its mirror image, as in some papers; the recognizer's name says so.",
+    ),
+    click.option(
+        "--allow-pickle", is_flag=True, help="Load checkpoints that are pickles (torch:PATH), tensors only.",
+    ),
+    click.option(
+        "--mask-source", default="segmenter", show_default=True,
+        help="Who says where masks are: segmenter (looks at every picture), file, or oracle (the masked set's own "
+        "alpha; labelled and not ranked).",
+    ),
+    click.option("--mask-files", type=_FOLDER, help="Folder of masks for --mask-source file: PATH.png, white = mask."),
+    click.option("--mask-dilate", type=click.IntRange(0, 32), help="Grow masks by N of 128 pixels.  [default: 1 or 2]"),
+    click.option(
+        "--fit-on", type=_FOLDER,
+        help="Faces of other people, a folder each: what completions, and pca, gpca, lpp and sr are fitted on.",
+    ),
+    click.option("--fit-limit", type=click.IntRange(1), default=2000, show_default=True, help="Fit on that many."),
+)  # fmt: skip
+_COMPLETION = click.option(
+    "--completion", default="none", show_default=True,
+    help="Replace masked pixels before the recognizer: mean-face, rpca, graph-laplace, telea, navier-stokes, ...",
+)  # fmt: skip
+
+
+def shared_system_options(command: Callable) -> Callable:
+    """Options for everything but the completion."""
+    for option in reversed(_SYSTEM):
+        command = option(command)
+    return command
+
+
+def system_options(command: Callable) -> Callable:
+    """All options of ``systems.SystemOptions``."""
+    return shared_system_options(_COMPLETION(command))
