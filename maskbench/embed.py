@@ -266,5 +266,5 @@ def _stacked(done: list[tuple[int, str, _Prepared | str]], size: tuple[int, int]
     faces = np.stack([face for _, _, face, _ in good]) if good else np.empty((0, *size, 3), np.uint8)
     known = [mask for _, _, _, mask in good if mask is not None]
     failures = [(row, made) for row, _, made in done if isinstance(made, str)]
-    masks = np.stack(known) if known else None
+    masks = np.stack(known) if known else None if good else np.empty((0, *size), np.uint8)
     return _Batch([row for row, *_ in good], [key for _, key, *_ in good], faces, masks, failures)

@@ -46,6 +46,7 @@ from maskbench.results import (
     comparison_key,
     find_results,
     load_run,
+    plain,
     read_result,
     refuse_other_result,
     result_dir,
@@ -117,51 +118,82 @@ def evaluate(
         raise MaskbenchError(f"threshold {options.threshold}: give a finite number")
     root = None if options.cache == "never" else cache_root
     workers, refresh = options.workers or default_workers(), options.cache == "always"
-    recognizers = load_models(models, options, protocol, root, workers)
-    folders = _folders(out, protocol, recognizers, options)
     inventory = take_inventory(protocol, faces_dir, masked_dir, options.allow_missing)
+    recognizers = load_models(models, options, inventory, root, workers, refresh)
+    folders = _folders(out, protocol, recognizers, options)
     mode = alignment_mode(inventory, options.align)
     key = protocol.name, protocol.digest, inventory.masked_digest, mode, inventory.samples_digest
     for folder in folders:
         refuse_other_result(folder, key)
-    protocol, elsewhere = threshold_sources(protocol, recognizers, options.threshold_from)
     occlusion = open_occlusion(options, recognizers, inventory, root, workers)
-    due = [
-        (recognizer, folder)
+    systems = [
+        System(recognizer, occlusion if wants_masks(recognizer, options) else None, folder)
         for recognizer, folder in zip(recognizers, folders, strict=True)
-        if not (options.keep and _is_there(folder, key, recognizer, occlusion))
     ]
+    protocol, elsewhere = threshold_sources(protocol, systems, options.threshold_from)
+    due = [system for system in systems if not (options.keep and _is_there(system, key, inventory, options))]
     if not due:
         return folders
     _, points = alignment_points(inventory, mode, workers, root, refresh)
     with _completed(occlusion, inventory, points, root, workers, refresh) as completed:
-        for recognizer, folder in due:
-            cache, masked = EmbeddingCache(cache_root, recognizer, options.cache), wants_masks(recognizer, options)
-            embeddings = embed_inventory(
-                recognizer, inventory, points, cache, completed=completed if masked else None
-            )
-            pooled = pool_templates(embeddings, protocol)
-            scores = score_pairs(protocol, pooled, recognizer.spec.comparator)
-            source = elsewhere.get(recognizer.spec.name)
-            parts = summarise_protocol(protocol, scores, pooled, options.threshold, source)
-            seen = occlusion if masked else None
-            result = _result(recognizer, inventory, embeddings, mode, parts, options, seen)
-            write_failures(folder / FAILURES_FILE, embeddings)
-            save_run(folder, result, scores, protocol.pairs, pair_subjects(protocol))
+        for system in due:
+            cache = EmbeddingCache(cache_root, system.recognizer, options.cache)
+            faces = completed if system.occlusion else None
+            embeddings = embed_inventory(system.recognizer, inventory, points, cache, completed=faces)
+            _score(system, protocol, inventory, embeddings, mode, options, elsewhere.get(system.name))
     return folders
 
 
+@dataclass(frozen=True)
+class System:
+    """A recognizer, what is done to faces before it, and where its result goes."""
+
+    recognizer: Recognizer
+    occlusion: Occlusion | None
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The recognizer's."""
+        return self.recognizer.spec.name
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What tells a result of this system from those of others."""
+        own = {"recognizer": spec_digest(self.recognizer.spec)}
+        return own | ({"completion": self.occlusion.digest} if self.occlusion else {})
+
+    def made(self, result: Result) -> bool:
+        """Whether a result is of this very system."""
+        digests = result.digests
+        return {name: digests[name] for name in ("recognizer", "completion") if name in digests} == self.digests
+
+
+def _score(
+    system: System, protocol: Protocol, inventory: Inventory, embeddings: EmbeddingSet, align: str,
+    options: EvaluationOptions, source: tuple[str, np.ndarray] | None,
+) -> None:  # fmt: skip
+    """Compare, measure and store."""
+    pooled = pool_templates(embeddings, protocol)
+    scores = score_pairs(protocol, pooled, system.recognizer.spec.comparator)
+    parts = summarise_protocol(protocol, scores, pooled, options.threshold, source)
+    result = _result(system, inventory, embeddings, align, parts, options)
+    write_failures(system.folder / FAILURES_FILE, embeddings)
+    save_run(system.folder, result, scores, protocol.pairs, pair_subjects(protocol))
+
+
 def _is_there(
-    folder: Path, key: tuple[str, ...], recognizer: Recognizer, occlusion: Occlusion | None
+    system: System, key: tuple[str, ...], inventory: Inventory, options: EvaluationOptions
 ) -> bool:
-    """Whether a folder holds the result of this system on these pictures, with its scores."""
+    """Whether a folder holds the result of this system on these pictures, with its scores and nothing asked beside."""
     try:
-        found = load_run(folder / RESULT_FILE).result
+        found = load_run(system.folder / RESULT_FILE).result
     except MaskbenchError:
         return False
-    systems = {"recognizer": spec_digest(recognizer.spec)} | ({"completion": occlusion.digest} if occlusion else {})
-    same = {name: found.digests.get(name) for name in systems} == systems
-    return same and comparison_key(found) == key and found.environment.get("maskbench") == __version__
+    same = system.made(found) and comparison_key(found) == key
+    said = found.recognizer == plain(asdict(system.recognizer.spec))
+    told = environment(system, options, inventory).items() <= found.environment.items()
+    return same and said and told and options.threshold is None and options.threshold_from is None
 
 
 def _folders(
@@ -201,13 +233,13 @@ def _completed(
 
 
 def threshold_sources(
-    protocol: Protocol, recognizers: Sequence[Recognizer], wanted: str | None
+    protocol: Protocol, systems: Sequence[System], wanted: str | None
 ) -> tuple[Protocol, dict[str, tuple[str, np.ndarray]]]:
     """Where thresholds are transferred from: the protocol with another ``threshold_from``, or for each recognizer's
     name the other scores, and what to call them.
 
     Raises:
-        MaskbenchError: neither a condition of the protocol nor a folder with one result of each recognizer.
+        MaskbenchError: neither a condition of the protocol nor a folder with one result of each system.
     """
     if wanted is None:
         return protocol, {}
@@ -217,14 +249,16 @@ def threshold_sources(
         return replace(protocol, threshold_from=wanted), {}
     if not Path(wanted).exists():
         raise MaskbenchError(f"threshold_from {wanted}: neither a condition nor a folder; {nearest(wanted, LABELS)}")
-    digests = {path: read_result(path).digests.get("recognizer") for path in find_results(Path(wanted))}
+    results = {path: read_result(path) for path in find_results(Path(wanted))}
     found: dict[str, tuple[str, np.ndarray]] = {}
-    for recognizer in recognizers:
-        name, digest = recognizer.spec.name, spec_digest(recognizer.spec)
-        paths = [path for path, other in digests.items() if other == digest]
+    for system in systems:
+        paths = [path for path, result in results.items() if system.made(result)]
         if len(paths) != 1:
-            raise MaskbenchError(f"{wanted}: holds {len(paths)} results of {name}; give a folder with one of it")
-        found[name] = _non_mated(load_run(paths[0]), wanted)
+            with_it = f" with {system.occlusion.completion.spec.name}" if system.occlusion else ""
+            raise MaskbenchError(
+                f"{wanted}: holds {len(paths)} results of {system.name}{with_it}; give a folder with one of it"
+            )
+        found[system.name] = _non_mated(load_run(paths[0]), wanted)
     return protocol, found
 
 
@@ -247,9 +281,10 @@ def write_failures(path: Path, embeddings: EmbeddingSet) -> None:
 
 
 def _result(
-    recognizer: Recognizer, inventory: Inventory, embeddings: EmbeddingSet, align: str,
-    parts: tuple[Mapping, Mapping, Mapping, Mapping], options: EvaluationOptions, occlusion: Occlusion | None,
+    system: System, inventory: Inventory, embeddings: EmbeddingSet, align: str,
+    parts: tuple[Mapping, Mapping, Mapping, Mapping], options: EvaluationOptions,
 ) -> Result:  # fmt: skip
+    recognizer, occlusion = system.recognizer, system.occlusion
     protocol, (metrics, counts, thresholds, intervals) = inventory.protocol, parts
     head = {"name": protocol.name, "version": protocol.version, "digest": protocol.digest}
     return Result(
@@ -263,22 +298,22 @@ def _result(
         counts=counts,
         thresholds=thresholds,
         intervals=intervals,
-        environment=environment(recognizer, options, inventory),
+        environment=environment(system, options, inventory),
         digests={
             "protocol": protocol.digest,
             "manifest": inventory.masked_digest,
-            "recognizer": spec_digest(recognizer.spec),
             "samples": embeddings.samples_digest,
             "weights": recognizer.spec.weights_sha256,
-            **({"completion": occlusion.digest} if occlusion else {}),
+            **system.digests,
         },
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 
-def environment(recognizer: Recognizer, options: EvaluationOptions, inventory: Inventory) -> dict[str, str]:
-    """Versions, platform, what really ran the network, which face counts, how many pictures are missing, and how many
-    of the protocol's subjects the recognizer was trained on."""
+def environment(system: System, options: EvaluationOptions, inventory: Inventory) -> dict[str, str]:
+    """Versions, platform, what really ran the network, which face counts, how many pictures are missing, how many of
+    the protocol's subjects the recognizer was trained on, and what the completion was fitted on."""
+    recognizer = system.recognizer
     found = {"maskbench": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in ("numpy", "opencv-contrib-python", "onnxruntime", "onnxruntime-gpu", "torch", "mediapipe"):
         try:
@@ -287,6 +322,6 @@ def environment(recognizer: Recognizer, options: EvaluationOptions, inventory: I
             continue
     pictures = {"face_policy": inventory.face_policy, "missing_pictures": str(inventory.missing)}
     pictures["subject_overlap"] = subject_overlap(recognizer, inventory.protocol)
-    pictures |= inventory.masking
+    pictures |= inventory.masking | dict(system.occlusion.about if system.occlusion else {})
     return {**found, "device_asked": options.device, "engine": recognizer.spec.engine, **pictures}
 

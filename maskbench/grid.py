@@ -12,6 +12,8 @@ from maskbench.datasets.build_ar import build_ar
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions, evaluate
 from maskbench.protocols import load_protocol
+from maskbench.recognizers.base import load_recognizer
+from maskbench.recognizers.builtin import CLASSICAL
 from maskbench.results import RESULT_FILE, read_result
 from maskbench.types import Protocol, Result
 
@@ -24,12 +26,14 @@ class GridSet:
 
     Attributes:
         name: what the table calls it, such as "AR1".
+        mask_files: of this set, for the mask source "file"; None for those of the options.
     """
 
     name: str
     protocol: Protocol
     faces: Path
     masked: Path | None
+    mask_files: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,15 @@ class Cell:
 
 
 def ar_sets(
-    source: Path, out: Path, workers: int = 1, cache: Path | None = None, say: Callable[[str], None] = print
-) -> list[GridSet]:
+    source: Path, out: Path, workers: int = 1, cache: Path | None = None, say: Callable[[str], None] = print,
+    mask_files: Path | None = None,
+) -> list[GridSet]:  # fmt: skip
     """Sunglasses (AR1) and scarves (AR2) on any labelled faces, or the real AR database; built in ``OUT/ar-set``.
 
     Every probe meets the reference of every subject, so that rank-1 can be told.
+
+    Args:
+        mask_files: with the folders ``ar1`` and ``ar2``, since both sets mask the same pictures.
 
     Raises:
         MaskbenchError: as ``datasets.build_ar.build_ar``, or nothing could be masked.
@@ -69,7 +77,9 @@ def ar_sets(
     for name in SETS:
         folder, pasted = home / PROTOCOLS / name.lower(), home / name.lower()
         if folder.is_dir():
-            sets.append(GridSet(name, load_protocol(folder), source, pasted if pasted.is_dir() else source))
+            files = None if mask_files is None else mask_files / name.lower()
+            masked = pasted if pasted.is_dir() else source
+            sets.append(GridSet(name, load_protocol(folder), source, masked, files))
     if not sets:
         raise MaskbenchError(f"{source}: neither sunglasses nor scarves could be made or found")
     return sets
@@ -85,27 +95,56 @@ def run_grid(
     where ``evaluate`` puts it, so an interrupted grid continues with the first cell that is not there.
 
     Raises:
-        MaskbenchError: a name is given twice.
+        MaskbenchError: a model or a completion is named twice, or two models have one name.
     """
     for kind, names in (("model", models), ("completion", completions)):
         if twice := sorted({name for name in names if list(names).count(name) > 1}):
             raise MaskbenchError(f"{kind} {twice[0]} is named twice; once is enough")
-    work = [(where, completion, model) for where in sets for completion in completions for model in models]
-    cells = []
-    for number, (where, completion, model) in enumerate(work, 1):
-        cell = _cell(where, completion, model, out / RESULTS, options, cache_root)
-        said = f": {cell.reason}" if cell.reason else ""
-        say(f"{number}/{len(work)} {where.name}, {completion}, {model}{said}")
-        cells.append(cell)
+    refuse_namesakes(models, options)
+    cells: list[Cell] = []
+    for where in sets:
+        for completion in completions:
+            row = _row(where, completion, models, out / RESULTS, options, cache_root)
+            for cell in row:
+                cells.append(cell)
+                said = f": {cell.reason}" if cell.reason else ""
+                total = len(sets) * len(completions) * len(models)
+                say(f"{len(cells)}/{total} {where.name}, {completion}, {cell.model}{said}")
     return cells
 
 
-def _cell(
-    where: GridSet, completion: str, model: str, out: Path, options: EvaluationOptions, cache_root: Path | None
-) -> Cell:
-    asked = replace(options, completion=completion, keep=True)
+def refuse_namesakes(models: Sequence[str], options: EvaluationOptions) -> None:
+    """Raise MaskbenchError if two models would write to one folder. One that cannot be loaded has no name yet."""
+    seen: dict[str, str] = {}
+    for model in models:
+        name = model
+        if model not in CLASSICAL:
+            try:
+                name = load_recognizer(
+                    model, options.device, options.engine, allow_pickle=options.allow_pickle
+                ).spec.name
+            except MaskbenchError:
+                continue
+        if name in seen:
+            raise MaskbenchError(f'{seen[name]} and {model} both call themselves "{name}"; rename one in its card')
+        seen[name] = model
+
+
+def _row(
+    where: GridSet, completion: str, models: Sequence[str], out: Path, options: EvaluationOptions,
+    cache_root: Path | None,
+) -> list[Cell]:  # fmt: skip
+    """The cells of one set and completion: together, which shares the work, or one by one where something is wrong."""
+    asked = replace(options, completion=completion, keep=options.cache != "always")
+    if where.mask_files is not None:
+        asked = replace(asked, mask_files=where.mask_files)
     try:
-        (folder,) = evaluate(where.protocol, [model], where.faces, where.masked, out, asked, cache_root)
-        return Cell(where.name, model, completion, read_result(folder / RESULT_FILE))
+        folders = evaluate(where.protocol, models, where.faces, where.masked, out, asked, cache_root)
     except MaskbenchError as error:
-        return Cell(where.name, model, completion, None, " ".join(str(error).split()))
+        if len(models) > 1:
+            return [cell for model in models for cell in _row(where, completion, [model], out, options, cache_root)]
+        return [Cell(where.name, models[0], completion, None, " ".join(str(error).split()))]
+    return [
+        Cell(where.name, model, completion, read_result(folder / RESULT_FILE))
+        for model, folder in zip(models, folders, strict=True)
+    ]

@@ -19,10 +19,10 @@ from maskbench.results import value_at
 from maskbench.tables import csv_text
 
 CONDITION = "UMR-MP"
-# Name of a metric to its place among a condition's metrics, what to call it, and whether more is better.
-METRICS: dict[str, tuple[tuple[str, ...], str, bool]] = {
-    "rank1": (("identification", "rank1"), "rank-1, percent of the probes (failures are misses)", True),
-    "fmr100": (("fmr100", "fnmr_including_failures"), "FNMR at own strict FMR <= 1 %, percent, with failures", False),
+# Name of a metric to its place among a condition's metrics, and what to call it.
+METRICS: dict[str, tuple[tuple[str, ...], str]] = {
+    "rank1": (("identification", "rank1"), "rank-1, percent of the probes (failures are misses)"),
+    "fmr100": (("fmr100", "fnmr_including_failures"), "FNMR at own strict FMR <= 1 %, percent, with failures"),
 }
 PAPER = "Li, Ge, Zhang and Li, Look Through Masks, ACM MM 2020, Table 1"
 PAPER_DATA = (
@@ -31,10 +31,10 @@ PAPER_DATA = (
     "so orders may be compared, levels may not."
 )
 SHORT = {"none": "Occ.", "rpca": "RPCA", "graph-laplace": "GL", "gfc": "GFC", "ga": "GA", "mean-face": "mean"}
-# Our recognizer or network to the paper's row.
+# A recognizer's network to the paper's row.
 _PAPER_ROWS = {
-    "pca": "PCA", "gpca": "GPCA", "lpp": "LPP", "sr": "SR", "vggface": "VGGFace", "vggface2": "VGGFace2",
-    "sphereface20": "SphereFace",
+    "classical-pca": "PCA", "classical-gpca": "GPCA", "classical-lpp": "LPP", "classical-sr": "SR",
+    "vggface16": "VGGFace", "senet50": "VGGFace2", "sphereface20": "SphereFace",
 }  # fmt: skip
 CSV_COLUMNS = (
     "set", "protocol", "recognizer", "completion", "mask_source", "metric", "value", "low", "high", "searches",
@@ -90,7 +90,7 @@ def _entry(cell: Cell, metric: str) -> Entry:
     name = str(recognizer.get("name"))
     value = value_at(cell.result, CONDITION, *place)
     spread = cell.result.intervals.get(CONDITION, {}).get(".".join(place), {})
-    row = _PAPER_ROWS.get(cell.model) or _PAPER_ROWS.get(str(recognizer.get("network", "")), "")
+    row = _PAPER_ROWS.get(str(recognizer.get("network", "")), "")
     paper = paper_values().get((cell.set, row, cell.completion)) if metric == "rank1" else None
     return Entry(cell, name, value, spread.get("low"), spread.get("high"), row, paper)
 
@@ -151,13 +151,17 @@ def to_markdown(found: Sequence[Entry], sets: Sequence[GridSet], metric: str) ->
     """A pipe table, and the notes below it."""
     models, columns, by_place = _layout(found)
     head = ["recognizer", *(f"{where} {SHORT.get(completion, completion)}" for where, completion in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = [_pipes(head), "|" + "---|" * len(head)]
     for model in models:
         row = [by_place.get((model, *column)) for column in columns]
         name = next((entry.name for entry in row if entry and entry.cell.result), model)
         cells = [name, *("-" if entry is None else entry.text for entry in row)]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(_pipes(cells))
     return "\n".join([*lines, "", *(f"{line}  " for line in notes(found, sets, metric))]) + "\n"
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 _TEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})
@@ -171,8 +175,7 @@ def to_latex(found: Sequence[Entry], sets: Sequence[GridSet], metric: str) -> st
     """A tabular for the booktabs package, a group of columns for each set, as in the paper; intervals in small type."""
     models, columns, by_place = _layout(found)
     groups = {where: sum(1 for name, _ in columns if name == where) for where, _ in columns}
-    lines = [f"% {line}" for line in notes(found, sets, metric)]
-    lines += [rf"\begin{{tabular}}{{l{'c' * len(columns)}}}", r"\toprule"]
+    lines = [rf"\begin{{tabular}}{{l{'c' * len(columns)}}}", r"\toprule"]
     lines.append(" & ".join(["", *(rf"\multicolumn{{{n}}}{{c}}{{{_tex(w)}}}" for w, n in groups.items())]) + r" \\")
     lines.append(" & ".join(["", *(_tex(SHORT.get(completion, completion)) for _, completion in columns)]) + r" \\")
     lines.append(r"\midrule")
@@ -180,7 +183,9 @@ def to_latex(found: Sequence[Entry], sets: Sequence[GridSet], metric: str) -> st
         row = [by_place.get((model, *column)) for column in columns]
         name = next((entry.name for entry in row if entry and entry.cell.result), model)
         lines.append(" & ".join([_tex(name), *(_tex_cell(entry) for entry in row)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    said = " ".join(_tex(line) for line in notes(found, sets, metric))
+    note = rf"\multicolumn{{{len(columns) + 1}}}{{p{{\linewidth}}}}{{\footnotesize {said}}}"
+    return "\n".join([*lines, r"\bottomrule", note, r"\end{tabular}"]) + "\n"
 
 
 def _tex_cell(entry: Entry | None) -> str:

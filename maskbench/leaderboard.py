@@ -36,6 +36,7 @@ TRAILING = (
     "protocol_digest",
     "manifest_digest",
     "samples_digest",
+    "completion_digest",
     "missing_pictures",
     "maskbench_version",
 )
@@ -173,6 +174,7 @@ def _but_for_the_seed(result: Result) -> Key:
     name, digest, _, align, _ = comparison_key(result)
     recipe, recognizer = result.environment.get("mask_recipe", ""), result.digests.get("recognizer", "")
     who = f"{recognizer} {result.recognizer.get('name')} {result.completion} {result.mask_source}"
+    who += f" {result.digests.get('completion', '')}"
     return name, digest, align, str(recipe), f"{who} {result.environment.get('missing_pictures', '')}"
 
 
@@ -225,7 +227,8 @@ def _figures(result: Result, conditions: Sequence[str]) -> tuple[Any, ...]:
     data, licence = _training_data(result.recognizer), result.recognizer.get("licence")
     overlap = result.environment.get("subject_overlap", "unknown")
     notes = (result.environment.get(key) for key in ("missing_pictures", "maskbench"))
-    return (*figures, *spec, data, overlap, licence, digest, manifest, samples, *notes)
+    completion = result.digests.get("completion")
+    return (*figures, *spec, data, overlap, licence, digest, manifest, samples, completion, *notes)
 
 
 def _training_data(recognizer: Mapping[str, Any]) -> str:

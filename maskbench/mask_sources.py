@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from maskbench import manifest
-from maskbench.align import Template, estimate_similarity, template_at
+from maskbench.align import Template, align_face, estimate_similarity, template_at
 from maskbench.digest import bytes_sha256, config_sha256
 from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import inside, is_inside
@@ -36,17 +36,25 @@ WHITE = 128  # a pixel of a mask file from this value on is occluded
 
 @dataclass(frozen=True)
 class Look:
-    """A picture whose occlusion is wanted in an aligned crop.
+    """A picture whose occlusion is wanted in an aligned crop. The picture itself, which may be large, is not kept.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB; points: (5, 2) of its face.
+        shape: (H, W) of the picture; points: (5, 2) of its face.
         template: of the crop.
+        canvas: (128, 128, 3) uint8, the face as the segmenter looks at it.
     """
 
     item: Item
-    image: np.ndarray
+    shape: tuple[int, int]
     points: np.ndarray
     template: Template
+    canvas: np.ndarray
+
+
+def look_at(item: Item, image: np.ndarray, points: np.ndarray, template: Template) -> Look:
+    """What the sources need of a picture (H, W, 3)."""
+    canvas = align_face(image, points, template_at(CANVAS, CANVAS_SIZE))
+    return Look(item, image.shape[:2], points, template, canvas)
 
 
 class MaskSource(Protocol):
@@ -95,10 +103,8 @@ class Segmented:
         """Segment each face on the canvas and carry the mask to its crop."""
         if not looks:
             return []
-        from maskbench.align import align_face
-
         canvas = template_at(CANVAS, CANVAS_SIZE)
-        found = self._open().segment(np.stack([align_face(look.image, look.points, canvas) for look in looks]))
+        found = self._open().segment(np.stack([look.canvas for look in looks]))
         return [_carried(mask, canvas, look.template) for mask, look in zip(found, looks, strict=True)]
 
 
@@ -108,13 +114,20 @@ def _carried(mask: np.ndarray, canvas: Template, template: Template) -> np.ndarr
     return warp_mask(mask, estimate_similarity(canvas.points, template.points), template.size)
 
 
-def warp_mask(mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W) of 0 and 1 in a crop of ``size``: 1 wherever a pixel of it has any part; 0 outside of it."""
+def warp_mask(
+    mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT
+) -> np.ndarray:
+    """A mask (H, W) of 0 and 1 in a crop of ``size``: 1 wherever a pixel of it has any part.
+
+    Args:
+        border: what is outside of it: nothing, or its border repeated (cv2.BORDER_REPLICATE).
+    """
     scale = float(np.sqrt(abs(np.linalg.det(np.asarray(matrix)[:, :2]))))
     if 0 < scale < 0.5:  # linear interpolation would step over thin parts
         reach = int(np.ceil(0.5 / scale))
         mask = cv2.dilate(mask, np.ones((2 * reach - 1, 2 * reach - 1), np.uint8))
-    moved = cv2.warpAffine(mask * np.uint8(255), np.asarray(matrix, np.float64), (size[1], size[0]))
+    matrix = np.asarray(matrix, np.float64)
+    moved = cv2.warpAffine(mask * np.uint8(255), matrix, (size[1], size[0]), borderMode=border)
     return (moved > 0).astype(np.uint8)
 
 
@@ -166,8 +179,8 @@ class FromFiles:
             drawn = None if file is None else decode(read_bytes(file), str(file))[..., 0]
         except ImageError as error:
             return str(error)
-        if drawn is not None and drawn.shape != look.image.shape[:2]:
-            (height, width), (high, wide) = drawn.shape, look.image.shape[:2]
+        if drawn is not None and drawn.shape != look.shape:
+            (height, width), (high, wide) = drawn.shape, look.shape
             return f"{file}: is {width}x{height}, its picture {wide}x{high}"
         return in_crop(None if drawn is None else (drawn >= WHITE).astype(np.uint8), look)
 
@@ -180,10 +193,7 @@ def in_crop(mask: np.ndarray | None, look: Look) -> np.ndarray:
     if mask is None or not mask.any():
         return np.zeros(look.template.size, np.uint8)
     matrix = estimate_similarity(look.points, look.template.points)
-    pad = max(mask.shape)
-    wide = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    shifted = np.column_stack([matrix[:, :2], matrix[:, 2] - matrix[:, :2] @ (pad, pad)])
-    return warp_mask(wide, shifted, look.template.size)
+    return warp_mask(mask, matrix, look.template.size, cv2.BORDER_REPLICATE)
 
 
 @dataclass
@@ -224,6 +234,14 @@ class Oracle:
         return in_crop((alpha > 0).astype(np.uint8), look)
 
 
+def check_source(name: str, folder: Path | None) -> None:
+    """Raise MaskbenchError unless there is such a source, and a folder for "file" alone."""
+    if name not in SOURCES:
+        raise MaskbenchError(f'no mask source "{name}"; {nearest(name, SOURCES)}')
+    if (name == "file") != (folder is not None):
+        raise MaskbenchError("--mask-source file and --mask-files FOLDER belong together; give both or neither")
+
+
 def open_source(
     name: str, inventory: Inventory, folder: Path | None = None, device: str = "auto"
 ) -> MaskSource:
@@ -236,10 +254,7 @@ def open_source(
     Raises:
         MaskbenchError: no such source, or what it needs is not there.
     """
-    if name not in SOURCES:
-        raise MaskbenchError(f'no mask source "{name}"; {nearest(name, SOURCES)}')
-    if (name == "file") != (folder is not None):
-        raise MaskbenchError("--mask-source file and --mask-files FOLDER belong together; give both or neither")
+    check_source(name, folder)
     if name == "segmenter":
         return Segmented(device)
     paths = {sample_id: sample.path for sample_id, sample in inventory.protocol.samples.items()}

@@ -57,16 +57,17 @@ def to_json(result: Result) -> dict[str, Any]:
     Raises:
         ResultError: a value is of a kind that JSON cannot hold.
     """
-    return {field.name: _plain(getattr(result, field.name), field.name) for field in dataclasses.fields(Result)}
+    return {field.name: plain(getattr(result, field.name), field.name) for field in dataclasses.fields(Result)}
 
 
-def _plain(value: Any, where: str) -> Any:
+def plain(value: Any, where: str = "result") -> Any:
+    """Arrays, tuples, enumerations and so on as plain JSON values. Raises ResultError for what JSON cannot hold."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner, f"{where}.{key}") for key, inner in value.items()}
+        return {str(key): plain(inner, f"{where}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner, where) for inner in value]
+        return [plain(inner, where) for inner in value]
     if isinstance(value, float):  # float() and int() strip enumerations and other subclasses
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | str):
@@ -123,7 +124,7 @@ def _check_kinds(value: dict[str, Any], where: str) -> None:
     names = value["recognizer"].get("training_data")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ResultError(f"{where}: recognizer.training_data is not a list of names; evaluate again")
-    if _plain(value, where) != value:  # Python's JSON reader lets NaN and Infinity through
+    if plain(value, where) != value:  # Python's JSON reader lets NaN and Infinity through
         raise ResultError(f"{where}: holds NaN or Infinity, which is not JSON; evaluate again")
 
 

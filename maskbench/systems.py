@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from maskbench import __version__
 from maskbench.completing import Occlusion
 from maskbench.digest import config_sha256
-from maskbench.errors import MaskbenchError
-from maskbench.fitting import LIMIT, refuse_shared_pictures, training_faces
+from maskbench.errors import MaskbenchError, RecognizerError
+from maskbench.fitting import LIMIT, TrainingFaces, refuse_shared_pictures, training_faces
 from maskbench.inventory import Inventory
-from maskbench.mask_sources import DILATE, NONE, SOURCES, open_source
+from maskbench.mask_sources import DILATE, NONE, check_source, open_source
 from maskbench.recognizers.base import load_recognizer
+from maskbench.recognizers.builtin import CLASSICAL
 from maskbench.recognizers.flip import FlipSum
-from maskbench.registry import nearest
-from maskbench.types import Protocol, Recognizer
+from maskbench.recognizers.training import overlap_with
+from maskbench.types import Recognizer
 
-CLASSICAL = ("pca", "gpca", "lpp", "sr")
 CLASSICAL_TEMPLATE, CLASSICAL_SIZE = "arcface112", (112, 112)
 
 
@@ -70,21 +73,24 @@ def check_completions(completions: Sequence[str], options: SystemOptions) -> Non
 
 
 def load_models(
-    models: Sequence[str], options: SystemOptions, protocol: Protocol, cache: Path | None, workers: int = 1
-) -> list[Recognizer]:
+    models: Sequence[str], options: SystemOptions, inventory: Inventory, cache: Path | None, workers: int = 1,
+    refresh: bool = False,
+) -> list[Recognizer]:  # fmt: skip
     """Load every model, by what ``recognizers.base.load_recognizer`` takes; a classical one's name is fitted first.
+
+    Args:
+        inventory: what is tested, on none of which anything may be fitted.
+        refresh: fit anew, whatever the cache holds.
 
     Raises:
         MaskbenchError: one of them cannot be loaded, or has nothing to be fitted on.
     """
-    loaded = []
-    for name in models:
-        if name in CLASSICAL:
-            loaded.append(_fit_recognizer(name, options, protocol, cache, workers))
-        else:
-            loaded.append(
-                load_recognizer(name, options.device, options.engine, allow_pickle=options.allow_pickle)
-            )
+    loaded = [
+        _fit_recognizer(name, options, inventory, cache, workers, refresh)
+        if name in CLASSICAL
+        else load_recognizer(name, options.device, options.engine, allow_pickle=options.allow_pickle)
+        for name in models
+    ]
     return [FlipSum(recognizer) for recognizer in loaded] if options.flip_sum else loaded
 
 
@@ -94,22 +100,50 @@ def _folder_to_fit_on(options: SystemOptions, what: str) -> Path:
     return Path(options.fit_on)
 
 
+def _training(
+    what: str, template: str, size: tuple[int, int], options: SystemOptions, inventory: Inventory, cache: Path | None,
+    workers: int,
+) -> TrainingFaces:  # fmt: skip
+    folder = _folder_to_fit_on(options, what)
+    refuse_shared_pictures(folder, inventory)
+    return training_faces(folder, template, size, workers, cache, options.fit_limit)
+
+
 def _fit_recognizer(
-    method: str, options: SystemOptions, protocol: Protocol, cache: Path | None, workers: int
+    method: str, options: SystemOptions, inventory: Inventory, cache: Path | None, workers: int, refresh: bool
 ) -> Recognizer:
     """A classical recognizer fitted on ``fit_on``, kept in the cache as the file that ``models fit`` writes."""
-    from maskbench.classical import fit_classical, save_fitted
+    from maskbench.classical.options import options_for
     from maskbench.recognizers.fitted import load_fitted
 
-    folder = _folder_to_fit_on(options, method)
-    training = training_faces(folder, CLASSICAL_TEMPLATE, CLASSICAL_SIZE, workers, cache, options.fit_limit)
-    refuse_shared_pictures(training, protocol, folder)
-    key = config_sha256([__version__, method, folder.resolve().name, training.digest])
+    training = _training(method, CLASSICAL_TEMPLATE, CLASSICAL_SIZE, options, inventory, cache, workers)
+    key = config_sha256([__version__, method, asdict(options_for(method)), training.name, training.digest])
     with tempfile.TemporaryDirectory() if cache is None else nullcontext(cache) as home:
-        path = Path(home) / "fitted" / key[:32] / f"{method}.safetensors"
-        if not path.with_suffix(".json").is_file():  # the card is written last
-            save_fitted(fit_classical(method, training.faces, training.subjects), path, [folder.resolve().name])
-        return load_fitted(str(path), None, options.device, options.engine, False)
+        folder = Path(home) / "fitted" / key[:32]
+        try:
+            if refresh:
+                raise RecognizerError("asked for anew")
+            return load_fitted(str(folder / f"{method}.safetensors"), None, options.device, options.engine, False)
+        except RecognizerError:  # not there yet, or damaged
+            _save_fitted(method, training, folder)
+        return load_fitted(str(folder / f"{method}.safetensors"), None, options.device, options.engine, False)
+
+
+def _save_fitted(method: str, training: TrainingFaces, folder: Path) -> None:
+    """Fit, and put the files in ``folder`` at once: of two runs that fit the same, the second changes nothing."""
+    from maskbench.classical import fit_classical, save_fitted
+
+    model = fit_classical(method, training.faces, training.subjects)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        save_fitted(model, Path(made) / "new" / f"{method}.safetensors", [training.name])
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.rename(Path(made) / "new", folder)
+        except OSError as error:
+            if not folder.is_dir():  # else another run was faster, with the same bytes
+                said = f"{folder}: cannot be written ({error.strerror}); free space, or --cache never"
+                raise MaskbenchError(said) from error
 
 
 def wants_masks(recognizer: Recognizer, options: SystemOptions) -> bool:
@@ -128,17 +162,18 @@ def open_occlusion(
     """
     from maskbench.completions.base import load_completion
 
-    if options.mask_source not in SOURCES:
-        raise MaskbenchError(f'no mask source "{options.mask_source}"; {nearest(options.mask_source, SOURCES)}')
+    check_source(options.mask_source, options.mask_files)
     completion = load_completion(options.completion, options.device)
     if not any(wants_masks(recognizer, options) for recognizer in recognizers):
         return None
     source = open_source(options.mask_source, inventory, options.mask_files, options.device)
-    spec = completion.spec
+    spec, about = completion.spec, {}
     if spec.needs_fit:
-        folder = _folder_to_fit_on(options, options.completion)
-        training = training_faces(folder, spec.template, spec.input_size, workers, cache, options.fit_limit)
-        refuse_shared_pictures(training, inventory.protocol, folder)
+        training = _training(spec.name, spec.template, spec.input_size, options, inventory, cache, workers)
         completion = completion.fit(training.faces)
+        about = {"completion_fit_on": training.about}
+        about["completion_subject_overlap"] = overlap_with(set(training.subjects.tolist()), inventory.protocol)
     dilate = DILATE[source.name] if options.mask_dilate is None else options.mask_dilate
-    return Occlusion(completion, source, dilate)
+    if options.completion != NONE:
+        about["completion_settings"] = json.dumps(dict(spec.settings), sort_keys=True)
+    return Occlusion(completion, source, dilate, about | {"mask_dilate": str(dilate)})

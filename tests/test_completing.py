@@ -21,7 +21,7 @@ from maskbench.evaluation import EvaluationOptions, completion_label, evaluate
 from maskbench.images import read_image, write_image
 from maskbench.inventory import take_inventory
 from maskbench.leaderboard import make_leaderboard
-from maskbench.mask_sources import Look, grown, in_crop, open_source, warp_mask
+from maskbench.mask_sources import grown, in_crop, look_at, open_source, warp_mask
 from maskbench.masking.assets import list_assets, load_asset
 from maskbench.masking.engine import synthesize
 from maskbench.masking.replay import masks_of_run, replay
@@ -88,7 +88,7 @@ def test_the_oracle_says_where_alpha_is_and_nothing_about_unmasked_pictures(scen
     inventory = inventory_of(scene)
     oracle = open_source("oracle", inventory)
     template = TEMPLATES["arcface112"]
-    looks = [Look(item, read_image(item.path), template.points, template) for item in inventory.items]
+    looks = [look_at(item, read_image(item.path), template.points, template) for item in inventory.items]
     for look, mask in zip(looks, oracle.masks(looks), strict=True):
         path = inventory.protocol.samples[look.item.sample_id].path
         wanted = alpha_of(scene[2], path) > 0 if look.item.condition == "masked" else np.zeros((112, 112), bool)
@@ -107,14 +107,14 @@ def test_mask_files_are_found_by_either_name_and_a_missing_one_fails_its_picture
     write_image(folder / Path(paths[1]).with_suffix(".png"), alpha_of(scene[2], paths[1]))
     write_image(folder / f"{paths[2]}.png", np.zeros((50, 60), np.uint8))
     source = open_source("file", inventory, folder)
-    looks = [Look(item, read_image(item.path), template.points, template) for item in masked[:4]]
+    looks = [look_at(item, read_image(item.path), template.points, template) for item in masked[:4]]
     first, second, third, fourth = source.masks(looks)
     assert np.array_equal(first > 0, alpha_of(scene[2], paths[0]) >= 128)
     assert np.array_equal(second > 0, alpha_of(scene[2], paths[1]) >= 128)
     assert "is 60x50, its picture 112x112" in third and "no mask file for the masked picture" in fourth
     assert len({source.key(item) for item in masked[:4]}) == 4 and source.key(masked[3]) == "missing"
     unmasked = next(item for item in inventory.items if item.condition == "unmasked")
-    assert not source.masks([Look(unmasked, read_image(unmasked.path), template.points, template)])[0].any()
+    assert not source.masks([look_at(unmasked, read_image(unmasked.path), template.points, template)])[0].any()
 
 
 def test_sources_that_lack_something_are_refused(scene, tmp_path: Path):
@@ -161,7 +161,7 @@ def test_a_mask_at_the_border_goes_on_where_the_border_is_repeated():
     item = SimpleNamespace(condition="masked")
     mask = np.zeros((112, 112), np.uint8)
     mask[80:] = 1
-    look = Look(item, np.zeros((112, 112, 3), np.uint8), TEMPLATES["arcface112"].points, template)
+    look = look_at(item, np.zeros((112, 112, 3), np.uint8), TEMPLATES["arcface112"].points, template)
     found = in_crop(mask, look)
     assert found[90:].all() and not found[:80].any()
 
@@ -225,10 +225,43 @@ def test_what_is_there_is_not_made_again_unless_asked_and_depends_on_the_complet
     victim = next(path for path in first.values() if isinstance(path, Path))
     whole = victim.read_bytes()
     victim.write_bytes(b"damaged")
-    with pytest.raises(ImageError, match="--cache always"):
+    with pytest.raises(ImageError, match="damaged or gone"):
         read_completed(victim)
+    for damage in (b"damaged", b"", whole[:-1], whole[:200] + b"x" + whole[201:]):
+        victim.write_bytes(damage)
+        stage(scene, tmp_path)
+        assert victim.read_bytes() == whole
+    victim.write_bytes(whole[:-1])
     stage(scene, tmp_path, refresh=True)
     assert victim.read_bytes() == whole
+
+
+@dataclass(frozen=True)
+class Choosy(Paint):
+    """Raises for some faces, or for all."""
+
+    limit: float = 0.0
+
+    def complete(self, faces, masks):
+        if faces.mean(axis=(1, 2, 3)).max() > self.limit:
+            raise np.linalg.LinAlgError("did not converge")
+        return super().complete(faces, masks)
+
+
+def test_a_completion_that_raises_fails_its_faces_and_one_that_always_does_is_an_error(scene, tmp_path: Path):
+    inventory, points, files = stage(scene, tmp_path / "paint")
+    brightness = sorted(
+        float(align_face(read_image(item.path), points[item.sample_id, item.condition], template_at("wide128")).mean())
+        for item in inventory.items if item.condition == "masked"
+    )  # fmt: skip
+    source = open_source("oracle", inventory)
+    middle = Occlusion(Choosy(limit=brightness[len(brightness) // 2]), source, 0)
+    found = complete_inventory(inventory, points, middle, tmp_path / "c", 1)
+    reasons = [answer for answer in found.values() if isinstance(answer, str)]
+    assert 0 < len(reasons) < len(brightness) and all("LinAlgError: did not converge" in r for r in reasons)
+    inventory.items[:] = [item for item in inventory.items if item.condition == "masked"]
+    with pytest.raises(MaskbenchError, match="gives nothing: the completion fails"):
+        complete_inventory(inventory, points, Occlusion(Choosy(), source, 0), tmp_path / "d", 1)
 
 
 def test_two_workers_give_the_same_files(scene, tmp_path: Path):
@@ -356,6 +389,22 @@ def test_a_result_is_kept_only_if_the_same_system_made_it(scene, tmp_path: Path)
     (folder / "scores.npz").unlink()
     run(scene, tmp_path / "r", store=store, keep=True, completion="telea", mask_source="oracle", mask_dilate=4)
     assert (load_run(folder / "result.json").scores.status == Status.OK).all()
+
+
+def test_thresholds_come_from_results_of_the_very_same_system(scene, tmp_path: Path):
+    run(scene, tmp_path / "plain")
+    asked = {"completion": "telea", "mask_source": "oracle"}
+    with pytest.raises(MaskbenchError, match="holds 0 results of dummy with telea"):
+        run(scene, tmp_path / "r", threshold_from=str(tmp_path / "plain"), **asked)
+    run(scene, tmp_path / "plain", **asked)  # the folder now holds both systems
+    (folder,) = run(scene, tmp_path / "r", threshold_from=str(tmp_path / "plain"), **asked)
+    assert read_result(folder / "result.json").metrics["UMR-MP"]["transferred"]["from"].startswith(scene[0].name)
+
+
+def test_a_kept_result_answers_what_is_asked_now(scene, tmp_path: Path):
+    (folder,) = run(scene, tmp_path / "r", keep=True)
+    run(scene, tmp_path / "r", keep=True, threshold=0.5)
+    assert read_result(folder / "result.json").metrics["UMR-UMP"]["at_threshold"]["threshold"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from maskbench import fitting
 from maskbench.align import template_at
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions, evaluate
 from maskbench.fitting import refuse_shared_pictures, training_faces, training_files
+from maskbench.inventory import take_inventory
 from maskbench.masking.engine import synthesize
 from maskbench.masking.synthesis import SynthesisConfig
 from maskbench.protocols import make_folders
+from maskbench.recognizers.training import overlap_with
 from maskbench.results import read_result
 from maskbench.systems import SystemOptions, check_completions, check_models, load_models
 
@@ -52,14 +56,45 @@ def test_a_limit_takes_pictures_evenly_and_a_bad_one_is_left_out(crop_folder, tm
         training_faces(empty, "arcface112", (112, 112))
 
 
-def test_pictures_of_the_protocol_are_never_fitted_on(crop_folder):
+def test_pictures_of_the_protocol_are_never_fitted_on(crop_folder, tmp_path: Path):
     faces, others = crop_folder(8), crop_folder(16, "others")
-    protocol = make_folders(faces, 8)
-    training = training_faces(others, "arcface112", (112, 112))
-    with pytest.raises(MaskbenchError, match="clean originals nothing may be fitted on"):
-        refuse_shared_pictures(training, protocol, others)  # its first eight pictures are the same files
-    strangers = replace(training, sha256=tuple("f" * 64 for _ in training.sha256))
-    refuse_shared_pictures(strangers, protocol, others)
+    synthesize(faces, tmp_path / "masked", SynthesisConfig(landmarks="aligned"), 1)
+    inventory = take_inventory(make_folders(faces, 8), faces, tmp_path / "masked")
+    with pytest.raises(MaskbenchError, match="8 of its pictures belong to protocol .*fitted on what it is tested on"):
+        refuse_shared_pictures(others, inventory)  # its first eight pictures are the same files
+    with pytest.raises(MaskbenchError, match="fitted on what it is tested on"):
+        refuse_shared_pictures(tmp_path / "masked", inventory)
+    for number in range(4):
+        shutil.rmtree(others / f"Subject_{number:03d}")
+    refuse_shared_pictures(others, inventory)
+
+
+def test_training_faces_are_read_once_and_again_when_a_file_changes(crop_folder, monkeypatch):
+    folder = crop_folder(6)
+    first = training_faces(folder, "arcface112", (112, 112))
+    monkeypatch.setattr(fitting, "_read", lambda *_: pytest.fail("read again"))
+    assert training_faces(folder, "arcface112", (112, 112)) is first
+    assert not first.faces.flags.writeable
+    monkeypatch.undo()
+    (folder / "Subject_000" / "Subject_000_0001.png").unlink()
+    assert len(training_faces(folder, "arcface112", (112, 112)).faces) == 5
+
+
+def test_subjects_are_the_same_at_another_depth(crop_folder, tmp_path: Path):
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    shutil.move(crop_folder(6), deep / "people")
+    found = training_faces(deep, "arcface112", (112, 112))
+    assert set(found.subjects.tolist()) == {"Subject_000", "Subject_001", "Subject_002"}
+    protocol = make_folders(crop_folder(8, "test"), 8)
+    assert overlap_with(set(found.subjects.tolist()), protocol) == "3 of 4"
+    assert overlap_with({"Subject_003"}, replace_subjects(protocol, "far/")) == "1 of 4"
+    assert overlap_with(None, protocol) == "unknown"
+
+
+def replace_subjects(protocol, prefix: str):
+    samples = {key: replace(s, subject_id=prefix + s.subject_id) for key, s in protocol.samples.items()}
+    return replace(protocol, samples=samples)
 
 
 @pytest.fixture
@@ -83,8 +118,14 @@ def test_classical_recognizers_are_fitted_where_they_are_named(scene, tmp_path: 
     assert result.recognizer["name"] == "pca" and result.recognizer["training_data"] == ["others"]
     assert result.environment["subject_overlap"].startswith("0 of ")
     assert result.metrics["UMR-UMP"]["eer"]["value"] < 0.3
-    again = load_models(["pca"], options, protocol, tmp_path / "cache")[0]
-    assert again.spec.weights_sha256 == result.recognizer["weights_sha256"]
+    inventory = take_inventory(protocol, faces, masked)
+    (stored,) = (tmp_path / "cache" / "fitted").rglob("pca.safetensors")
+    for damage in (None, b"", stored.read_bytes()[:-1]):
+        if damage is not None:
+            stored.write_bytes(damage)
+        again = load_models(["pca"], options, inventory, tmp_path / "cache")[0]
+        assert again.spec.weights_sha256 == result.recognizer["weights_sha256"]
+    assert load_models(["pca"], options, inventory, None)[0].spec == again.spec
 
 
 def test_a_fitted_completion_differs_with_its_training_faces(scene, tmp_path: Path):
@@ -96,8 +137,11 @@ def test_a_fitted_completion_differs_with_its_training_faces(scene, tmp_path: Pa
         )
         (folder,) = evaluate(protocol, ["dummy"], faces, masked, tmp_path / str(limit), options, tmp_path / "cache")
         digests.append(read_result(folder / "result.json").digests["completion"])
+        about = read_result(folder / "result.json").environment
+        assert about["completion_fit_on"].startswith(f"others: {limit} faces") and about["mask_dilate"] == "1"
+        assert about["completion_subject_overlap"] == "0 of 8" and '"match": "channels"' in about["completion_settings"]
     assert digests[0] != digests[1]
-    with pytest.raises(MaskbenchError, match="clean originals"):
+    with pytest.raises(MaskbenchError, match="fitted on what it is tested on"):
         evaluate(protocol, ["dummy"], faces, masked, tmp_path / "x", replace(options, fit_on=faces), None)
 
 

@@ -9,17 +9,24 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from maskbench import grid as grid_module
+from maskbench import grid_table
 from maskbench.cli.main import main
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions
 from maskbench.grid import Cell, GridSet, ar_sets, run_grid
 from maskbench.grid_table import entries, paper_values, to_csv, to_latex, to_markdown
+from maskbench.images import read_image, write_image
 from maskbench.masking.engine import synthesize
 from maskbench.masking.synthesis import SynthesisConfig
+from maskbench.models.zoo import NETWORKS
 from maskbench.protocols import make_folders
+from maskbench.recognizers.base import RECOGNIZERS
+from maskbench.recognizers.builtin import CLASSICAL
+from maskbench.recognizers.dummy import DummyRecognizer
 from maskbench.results import load_results
 
 
@@ -80,7 +87,8 @@ def test_a_cell_that_fails_has_a_reason_and_the_others_are_run(ar, tmp_path: Pat
 
 def test_the_table_shows_value_interval_and_the_papers_number(ar, tmp_path: Path):
     cells = run(ar, tmp_path / "grid", completions=("none", "telea"))
-    as_pca = [replace(cell, model="pca") for cell in cells]
+    pca = {**cells[0].result.recognizer, "network": "classical-pca"}
+    as_pca = [replace(cell, result=replace(cell.result, recognizer=pca)) for cell in cells]
     found = entries(as_pca)
     assert [entry.paper for entry in found] == [61.4, None, 37.5, None]
     rate = cells[0].result.metrics["UMR-MP"]["identification"]["rank1"]
@@ -91,9 +99,8 @@ def test_the_table_shows_value_interval_and_the_papers_number(ar, tmp_path: Path
     assert markdown.startswith("| recognizer | AR1 Occ. | AR1 telea | AR2 Occ. | AR2 telea |") and wanted in markdown
     assert "other pictures than ours" in markdown and "Masks for the completions: oracle, privileged." in markdown
     latex = to_latex(found, ar, "rank1")
-    assert latex.count(r"\\") == 3 and r"\multicolumn{2}{c}{AR1}" in latex and "95 % intervals" in latex
-    body = [line for line in latex.splitlines() if not line.startswith("%")]
-    assert not re.search(r"(?<!\\)[%#_]", "\n".join(body))
+    assert latex.count(r"\\") == 3 and r"\multicolumn{2}{c}{AR1}" in latex and r"95 \% intervals" in latex
+    assert "other pictures than ours" in latex and not re.search(r"(?<!\\)[%#_]", latex)
     rows = list(csv.DictReader(io.StringIO(to_csv(found, "rank1"))))
     assert float(rows[0]["value"]) == pytest.approx(rate) and rows[0]["paper_value"] == "0.614"
     assert {row["mask_source"] for row in rows} == {"none", "oracle"} and rows[0]["subjects"] == "6"
@@ -107,6 +114,32 @@ def test_the_papers_numbers_are_those_of_its_table():
     assert best == {"AR1": 98.0, "AR2": 94.1}
 
 
+def test_the_papers_rows_belong_to_networks_that_exist():
+    known = {*NETWORKS, *(f"classical-{name}" for name in CLASSICAL)}
+    assert set(grid_table._PAPER_ROWS) <= known
+    assert set(grid_table._PAPER_ROWS.values()) <= {who for _, who, _ in paper_values()}
+
+
+def test_two_models_of_one_name_are_refused_before_anything_runs(ar, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(RECOGNIZERS._entries, "twin", lambda device, engine: DummyRecognizer())
+    with pytest.raises(MaskbenchError, match='dummy and twin both call themselves "dummy"'):
+        run(ar, tmp_path / "grid", ["dummy", "twin"])
+    assert not (tmp_path / "grid" / "results").exists()
+
+
+def test_mask_files_are_taken_from_the_folder_of_each_set(crop_folder, tmp_path: Path):
+    sets = ar_sets(crop_folder(12), tmp_path / "grid", 1, None, lambda line: None, tmp_path / "files")
+    assert [where.mask_files for where in sets] == [tmp_path / "files" / name for name in ("ar1", "ar2")]
+    for where in sets:
+        for picture in where.masked.rglob("*.png"):
+            mask = np.full(read_image(picture).shape[:2], 255 * (where.name == "AR1"), np.uint8)
+            write_image(where.mask_files / f"{picture.relative_to(where.masked)}.png", mask)
+    options = EvaluationOptions(workers=1, mask_source="file", mask_files=tmp_path / "files")
+    cells = run_grid(sets, ["dummy"], ["telea"], tmp_path / "grid", options, None, lambda line: None)
+    failed = [cell.result.metrics["UMR-MP"]["ftx"]["probe"] for cell in cells]
+    assert failed == [1.0, 0.0]  # a wholly inpainted face is flat and has no template; an empty mask changes nothing
+
+
 def test_without_identification_the_figure_is_fnmr(crop_folder, tmp_path: Path, capsys):
     faces = crop_folder(24)
     synthesize(faces, tmp_path / "m", SynthesisConfig(landmarks="aligned"), 1)
@@ -114,7 +147,7 @@ def test_without_identification_the_figure_is_fnmr(crop_folder, tmp_path: Path, 
     where = [GridSet("P|Q", protocol, faces, tmp_path / "m")]
     cells = run(where, tmp_path / "grid", completions=("none",))
     text = to_markdown(entries(cells, "fmr100"), where, "fmr100")
-    assert "FNMR at own strict FMR" in text and "(61.4)" not in text and r"P\|Q Occ." not in text.replace("|", "")
+    assert "FNMR at own strict FMR" in text and "(61.4)" not in text and r"| P\|Q Occ. |" in text
     with pytest.raises(MaskbenchError, match='did you mean "rank1"'):
         entries(cells, "rank")
 

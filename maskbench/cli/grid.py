@@ -69,7 +69,8 @@ def grid(
     options = EvaluationOptions(align=align, cache=cache, workers=workers, **system)
     check_models(named, options)
     check_completions(wanted, options)
-    sets = _sets(protocol_name, faces, masked, out, workers, cache_root() if cache != "never" else None)
+    kept = cache_root() if cache != "never" else None
+    sets = _sets(protocol_name, faces, masked, out, workers, kept, options.mask_files)
     cells = run_grid(sets, named, wanted, out, options, cache_root(), click.echo)
     chosen = _metric(metric, cells)
     found = entries(cells, chosen)
@@ -82,8 +83,9 @@ def grid(
 
 
 def _sets(
-    name: str | None, faces: Path | None, masked: Path | None, out: Path, workers: int, cache: Path | None
-) -> list[GridSet]:
+    name: str | None, faces: Path | None, masked: Path | None, out: Path, workers: int, cache: Path | None,
+    mask_files: Path | None,
+) -> list[GridSet]:  # fmt: skip
     from maskbench.cli.evaluate import given_set, shipped_set
     from maskbench.errors import MaskbenchError
     from maskbench.grid import GridSet, ar_sets
@@ -92,7 +94,7 @@ def _sets(
     if name == "ar":
         if faces is None or masked is not None:
             raise MaskbenchError("--protocol ar makes its own masked sets: give --faces, one folder per subject, alone")
-        return ar_sets(faces, out, workers or default_workers(), cache, click.echo)
+        return ar_sets(faces, out, workers or default_workers(), cache, click.echo, mask_files)
     shipped = name is None and faces is None and masked is None
     protocol, folder, copies = shipped_set(workers) if shipped else given_set(name, faces, masked)
     return [GridSet(protocol.name, protocol, folder, copies)]

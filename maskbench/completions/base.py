@@ -114,7 +114,13 @@ def load_completion(name: str, device: str = "auto", **settings: Any) -> Complet
     except (ImportError, AttributeError) as error:
         raise MaskbenchError(f'completion "{name}" cannot be imported ({error}); reinstall its package') from error
     _check_signature(name, factory, settings)
-    completion = factory(device, **settings)
+    try:
+        completion = factory(device, **settings)
+    except MaskbenchError:
+        raise
+    except Exception as error:  # a package's factory runs its own code
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MaskbenchError(f'completion "{name}" fails to load ({said}); reinstall its package') from error
     if not isinstance(getattr(completion, "spec", None), CompletionSpec) or not getattr(completion, "digest", ""):
         raise MaskbenchError(f'the factory of completion "{name}" returned no object with spec and digest')
     return completion

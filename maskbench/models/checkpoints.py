@@ -101,9 +101,14 @@ def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {line[:120]}" if line else type(error).__name__
 
 
+DEEPEST = 8  # containers in containers; a pickle may even contain itself
+
+
 def _unwrapped(content: Any) -> Any:
     """The innermost container of ``CONTAINERS``."""
-    while isinstance(content, Mapping):
+    for _ in range(DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         inner = next((content[name] for name in CONTAINERS if isinstance(content.get(name), Mapping)), None)
         if inner is None:
             break

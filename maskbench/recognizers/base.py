@@ -11,7 +11,7 @@ from pathlib import Path
 
 from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError, RecognizerError
-from maskbench.recognizers.builtin import BUILTIN, PREFIXES
+from maskbench.recognizers.builtin import BUILTIN, CLASSICAL, PREFIXES
 from maskbench.recognizers.engines import DEVICES, ENGINES, first_line, remedy_for, resolve_device
 from maskbench.recognizers.guard import checked_embed
 from maskbench.registry import Registry, nearest
@@ -97,6 +97,11 @@ def _unknown(name: str, known: Sequence[str]) -> str:
         return f'no recognizer "{name}"; did you mean "{near[0]}:{rest}"?'
     if name in KNOWN:
         return f'no recognizer named "{name}"; did you mean "insightface:{name}"?'
+    if name in CLASSICAL:
+        return (
+            f'"{name}" is fitted on faces first: maskbench models fit {name} FACES OUT.safetensors, then '
+            f'"fitted:OUT.safetensors"; evaluate and grid take "{name}" itself with --fit-on FACES'
+        )
     kinds = _SUFFIXES.get(Path(name).suffix.lower(), ())
     if "@" in name and kinds:
         kinds = ("hf",)
@@ -104,7 +109,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
         meant = " or ".join(f'"{kind}:{name}"' for kind in kinds)
         return f'no recognizer named "{name}"; did you mean {meant}?'
     forms = ", ".join(prefix.form for prefix in PREFIXES.values())
-    return f'no recognizer named "{name}"; {nearest(name, known)}; or a file or pack: {forms}'
+    return f'no recognizer named "{name}"; {nearest(name, [*known, *CLASSICAL])}; or a file or pack: {forms}'
 
 
 def _from_registry(name: str, device: str, engine: str) -> Recognizer:

@@ -11,6 +11,9 @@ BUILTIN: dict[str, str] = {
     "dummy-failing": "maskbench.recognizers.dummy:dummy_failing",
 }
 
+# What evaluate and grid fit by name on a folder of faces (maskbench.classical).
+CLASSICAL = ("pca", "gpca", "lpp", "sr")
+
 WITHOUT_WEIGHTS = ("dummy", "dummy-failing")
 
 

@@ -266,8 +266,10 @@ def pull_pack(pack: str, force: bool, sha256: str | None, say: Callable[[str], N
     found = find_recognizer(pack_folder(pack))
     digest, wanted = file_sha256(found.path), sha256 or FILES[KNOWN[pack]].sha256
     if digest != wanted:
+        aside = found.path.with_name(found.path.name + ".refused")  # else it would be loaded by its own SHA-256
+        found.path.replace(aside)
         raise RecognizerError(
-            f"{found.path} has SHA-256 {digest} instead of {wanted}: a corrupted download; "
+            f"{found.path} has SHA-256 {digest} instead of {wanted}: a corrupted download, now {aside.name}; "
             f"maskbench models pull --force {PREFIX}{pack}"
         )
     say(f"{found.path}\n  SHA-256 {digest}, as expected\n  {TERMS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from maskbench.errors import RecognizerError
@@ -36,8 +37,13 @@ def subject_overlap(recognizer: Recognizer, protocol: Protocol) -> str:
     Subjects are the same if their ids are equal to the letter; lists of data sets that name people otherwise say
     nothing about each other, so a list must use the protocol's names.
     """
-    known = getattr(recognizer, "training_subjects", None)
+    return overlap_with(getattr(recognizer, "training_subjects", None), protocol)
+
+
+def overlap_with(known: Collection[str] | None, protocol: Protocol) -> str:
+    """How many of a protocol's subjects are among the known ones: "3 of 4281"; "unknown" for None."""
     if known is None:
         return UNKNOWN
     people = {sample.subject_id for sample in protocol.samples.values()}
-    return f"{len(people & known)} of {len(people)}"
+    seen = [person for person in people if person in known or person.rpartition("/")[2] in known]
+    return f"{len(seen)} of {len(people)}"
