@@ -32,7 +32,7 @@ def list_models(as_json: bool) -> None:
     """Every recognizer that is known by name, and the kinds of reference to files. Loads no network."""
     from dataclasses import asdict
 
-    from maskbench.recognizers.builtin import PREFIXES
+    from maskbench.recognizers.builtin import CLASSICAL, PREFIXES
     from maskbench.recognizers.catalogue import entries
 
     found = entries()
@@ -49,7 +49,8 @@ def list_models(as_json: bool) -> None:
         rows.append((entry.name, *("?" if cell is None else str(cell) for cell in cells), ready))
     _say_table(rows)
     click.echo()
-    _say_table([(prefix.form, prefix.about) for prefix in PREFIXES.values()])
+    fitted = (", ".join(CLASSICAL), "classical methods; evaluate and grid fit them on the faces of --fit-on")
+    _say_table([fitted, *((prefix.form, prefix.about) for prefix in PREFIXES.values())])
 
 
 @models.command(epilog="Example:\n\n  maskbench models show onnx:mine.onnx")
