@@ -27,8 +27,8 @@ from maskbench.embed import (
     alignment_points,
     embed_inventory,
 )
-from maskbench.errors import MaskbenchError
-from maskbench.files import write_text
+from maskbench.errors import MaskbenchError, ResultError
+from maskbench.files import make_folder, write_text
 from maskbench.inventory import Inventory, take_inventory
 from maskbench.mask_sources import NONE
 from maskbench.metrics.conditions import LABELS, condition_labels, pair_subjects
@@ -131,6 +131,9 @@ def evaluate(
         for recognizer, folder in zip(recognizers, folders, strict=True)
     ]
     protocol, elsewhere = threshold_sources(protocol, systems, options.threshold_from)
+    for system in systems:
+        _refuse_other_system(system)
+        make_folder(system.folder)  # now, not after hours of work
     due = [system for system in systems if not (options.keep and _is_there(system, key, inventory, options))]
     if not due:
         return folders
@@ -180,6 +183,20 @@ def _score(
     result = _result(system, inventory, embeddings, align, parts, options)
     write_failures(system.folder / FAILURES_FILE, embeddings)
     save_run(system.folder, result, scores, protocol.pairs, pair_subjects(protocol))
+
+
+def _refuse_other_system(system: System) -> None:
+    """Raise ResultError if a folder holds a result of another completion, or of the same method fitted otherwise."""
+    try:
+        found = read_result(system.folder / RESULT_FILE)
+    except ResultError:
+        return
+    fitted = system.recognizer.spec.network.startswith("classical-") and not system.made(found)
+    if fitted or found.digests.get("completion") != system.digests.get("completion"):
+        raise ResultError(
+            f"{system.folder / RESULT_FILE}: holds a result of the same names, fitted on other faces or with other "
+            "settings (--fit-on, --mask-dilate, ...); choose another --out"
+        )
 
 
 def _is_there(

@@ -95,6 +95,17 @@ def _forget(temporary: str) -> None:
         pass
 
 
+def make_folder(path: Path | str) -> None:
+    """Make a folder and those above it. Raises MaskbenchError if it cannot be made or written to."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        trial = temporary_in(path)
+        _write_new(trial, b"")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _forget(trial)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8"))

@@ -126,7 +126,7 @@ def refuse_shared_pictures(folder: Path | str, inventory: Inventory) -> None:
     """
     known = {sample.sha256 for sample in inventory.protocol.samples.values()}
     known |= {item.sha256 for item in inventory.items if item.sha256}
-    lengths = {item.path.stat().st_size for item in inventory.items if item.path is not None}
+    lengths = {item.path.stat().st_size for item in inventory.items if item.path is not None and item.size}
     shared = []
     for path in training_files(Path(folder), None):
         file = inside(Path(folder), path)

@@ -143,8 +143,24 @@ def notes(found: Sequence[Entry], sets: Sequence[GridSet], metric: str) -> list[
         lines.append(f"Masks for the completions: {', '.join(sources)}{privileged}.")
     if any(e.paper is not None for e in found):
         lines.append(PAPER_DATA)
-    missing = [entry.cell for entry in found if entry.cell.reason]
-    return lines + [f"Not run: {cell.set}, {cell.completion}, {cell.model}: {cell.reason}" for cell in missing]
+    return [*lines, *_failures(found)]
+
+
+def _failures(found: Sequence[Entry]) -> list[str]:
+    """How many probes have no template, and which cells were not run; each reason once."""
+    failed = [value_at(e.cell.result, CONDITION, "identification", "searches_failed") for e in found if e.cell.result]
+    lines = []
+    if most := max((count for count in failed if count is not None), default=0):
+        lines.append(f"Probes without a template: up to {most} in a cell; grid.csv has the numbers.")
+    reasons: dict[str, list[Cell]] = {}
+    for entry in found:
+        if entry.cell.reason:
+            reasons.setdefault(entry.cell.reason, []).append(entry.cell)
+    for reason, cells in reasons.items():
+        where = "; ".join(f"{cell.set}, {cell.completion}, {cell.model}" for cell in cells[:3])
+        more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+        lines.append(f"Not run: {where}{more}: {reason}")
+    return lines
 
 
 def to_markdown(found: Sequence[Entry], sets: Sequence[GridSet], metric: str) -> str:

@@ -159,7 +159,7 @@ class FromFiles:
         for name in (f"{path}.png", str(Path(path).with_suffix(".png"))):
             if (found := inside(self.folder, name)).is_file():
                 return found
-        raise ImageError(f"{self.folder / path}.png: no mask file for the masked picture {path}")
+        raise ImageError("no mask file")
 
     def key(self, item: Item) -> str:
         """The file's SHA-256."""
@@ -259,11 +259,23 @@ def open_source(
         return Segmented(device)
     paths = {sample_id: sample.path for sample_id, sample in inventory.protocol.samples.items()}
     if folder is not None:
-        if not Path(folder).is_dir():
-            raise MaskbenchError(f"{folder}: no such folder; give the folder of the mask files")
-        assert all(map(is_inside, paths.values()))
-        return FromFiles(Path(folder), paths)
+        return _files(inventory, paths, Path(folder))
     return _oracle(inventory, paths)
+
+
+def _files(inventory: Inventory, paths: dict[str, str], folder: Path) -> FromFiles:
+    if not folder.is_dir():
+        raise MaskbenchError(f"{folder}: no such folder; give the folder of the mask files")
+    assert all(map(is_inside, paths.values()))
+    source = FromFiles(folder, paths)
+    masked = [item for item in inventory.items if item.condition == "masked" and item.path]
+    missing = [paths[item.sample_id] for item in masked if source.key(item) == "missing"]
+    if missing and not inventory.allow_missing:
+        raise MaskbenchError(
+            f"{folder}: {len(missing)} of {len(masked)} masked pictures have no mask file, first {missing[0]}.png; "
+            "check the folder, or count them as failures (--allow-missing)"
+        )
+    return source
 
 
 def _oracle(inventory: Inventory, paths: dict[str, str]) -> Oracle:

@@ -28,9 +28,11 @@ from maskbench.images import decode, encode, read_image, write_image
 from maskbench.landmarks.base import LANDMARKERS
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.manifest import text_bytes
+from maskbench.masking.engine import CONFIG as SYNTHESIS
 from maskbench.masking.engine import locked, prepare
 from maskbench.masking.faces import choose_faces, no_face
 from maskbench.masking.journal import RowJournal
+from maskbench.masking.outputs import ALPHA_FOLDER
 from maskbench.parallel import default_workers, map_items
 from maskbench.progress import track
 from maskbench.segmenter import Segmenter, load_segmenter
@@ -218,6 +220,8 @@ def _listed(images: Path, out: Path) -> list[InputFile]:
     source, target = Path(os.path.realpath(images)), Path(os.path.realpath(out))
     if source == target or source in target.parents or target in source.parents:
         raise MaskbenchError(f"{out}: lies inside {images} or contains it; choose a folder apart")
+    if (images / SYNTHESIS).is_file():  # a masked set: what --save-alpha wrote beside the pictures are no photographs
+        files = [file for file in files if not file.path.startswith(f"{ALPHA_FOLDER}/")]
     return files
 
 

@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from maskbench import completing, manifest
+from maskbench import completing, evaluation, manifest
 from maskbench import mask_sources as sources
 from maskbench.align import TEMPLATES, align_face, estimate_similarity, template_at
+from maskbench.cli.evaluate import describe_failures, describe_overlap
 from maskbench.completing import Occlusion, complete_inventory, put_in, read_completed
 from maskbench.completions.base import load_completion
 from maskbench.embed import alignment_points
-from maskbench.errors import ImageError, MaskbenchError
+from maskbench.errors import ImageError, MaskbenchError, ResultError
 from maskbench.evaluation import EvaluationOptions, completion_label, evaluate
 from maskbench.images import read_image, write_image
 from maskbench.inventory import take_inventory
@@ -106,12 +107,12 @@ def test_mask_files_are_found_by_either_name_and_a_missing_one_fails_its_picture
     write_image(folder / f"{paths[0]}.png", alpha_of(scene[2], paths[0]))
     write_image(folder / Path(paths[1]).with_suffix(".png"), alpha_of(scene[2], paths[1]))
     write_image(folder / f"{paths[2]}.png", np.zeros((50, 60), np.uint8))
-    source = open_source("file", inventory, folder)
+    source = open_source("file", replace(inventory, allow_missing=True), folder)
     looks = [look_at(item, read_image(item.path), template.points, template) for item in masked[:4]]
     first, second, third, fourth = source.masks(looks)
     assert np.array_equal(first > 0, alpha_of(scene[2], paths[0]) >= 128)
     assert np.array_equal(second > 0, alpha_of(scene[2], paths[1]) >= 128)
-    assert "is 60x50, its picture 112x112" in third and "no mask file for the masked picture" in fourth
+    assert "is 60x50, its picture 112x112" in third and fourth == "no mask file"
     assert len({source.key(item) for item in masked[:4]}) == 4 and source.key(masked[3]) == "missing"
     unmasked = next(item for item in inventory.items if item.condition == "unmasked")
     assert not source.masks([look_at(unmasked, read_image(unmasked.path), template.points, template)])[0].any()
@@ -279,7 +280,7 @@ def test_a_picture_without_a_mask_file_fails_and_the_others_do_not(scene, tmp_pa
     inventory = inventory_of(scene)
     (tmp_path / "empty").mkdir()
     _, points = alignment_points(inventory, "auto", 1, None)
-    occlusion = Occlusion(Paint(), open_source("file", inventory, tmp_path / "empty"), 0)
+    occlusion = Occlusion(Paint(), open_source("file", replace(inventory, allow_missing=True), tmp_path / "empty"), 0)
     files = complete_inventory(inventory, points, occlusion, tmp_path / "c", 1)
     for (_, condition), answer in files.items():
         if condition == "masked":
@@ -384,11 +385,41 @@ def test_a_result_is_kept_only_if_the_same_system_made_it(scene, tmp_path: Path)
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
     (folder,) = run(scene, tmp_path / "r", store=store, keep=True, completion="telea", mask_source="oracle")
     first = read_result(folder / "result.json").digests["completion"]
-    run(scene, tmp_path / "r", store=store, keep=True, completion="telea", mask_source="oracle", mask_dilate=4)
-    assert read_result(folder / "result.json").digests["completion"] != first
+    with pytest.raises(ResultError, match="of the same names, fitted on other faces or with other settings"):
+        run(scene, tmp_path / "r", store=store, keep=True, completion="telea", mask_source="oracle", mask_dilate=4)
+    assert read_result(folder / "result.json").digests["completion"] == first
     (folder / "scores.npz").unlink()
-    run(scene, tmp_path / "r", store=store, keep=True, completion="telea", mask_source="oracle", mask_dilate=4)
+    run(scene, tmp_path / "r", store=store, keep=True, completion="telea", mask_source="oracle")
     assert (load_run(folder / "result.json").scores.status == Status.OK).all()
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_the_work(scene, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(evaluation, "alignment_points", lambda *_: pytest.fail("began"))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MaskbenchError, match="cannot be written"):
+        run(scene, tmp_path / "file" / "out")
+
+
+def test_missing_mask_files_stop_the_run_unless_they_are_counted(scene, tmp_path: Path):
+    inventory = inventory_of(scene)
+    path = next(inventory.protocol.samples[i.sample_id].path for i in inventory.items if i.condition == "masked")
+    folder = tmp_path / "files"
+    write_image(folder / f"{path}.png", alpha_of(scene[2], path))
+    asked = {"completion": "telea", "mask_source": "file", "mask_files": folder}
+    with pytest.raises(MaskbenchError, match="masked pictures have no mask file, first .*--allow-missing"):
+        run(scene, tmp_path / "r", **asked)
+    (result,) = run(scene, tmp_path / "r", **asked, allow_missing=True)
+    assert read_result(result / "result.json").metrics["UMR-MP"]["ftx"]["probe"] > 0.5
+    assert "no mask: no mask file" in describe_failures(result / "failures.csv")
+
+
+def test_people_that_a_recognizer_has_seen_are_told():
+    result = SimpleNamespace(recognizer={"name": "mine"}, environment={"subject_overlap": "3 of 8"})
+    assert "mine: the recognizer has seen 3 of 8 people" in describe_overlap(result)
+    result.environment = {"subject_overlap": "unknown", "completion_subject_overlap": "0 of 8"}
+    assert describe_overlap(result) == ""
+    result.environment["completion_subject_overlap"] = "8 of 8"
+    assert "the completion has seen 8 of 8" in describe_overlap(result)
 
 
 def test_thresholds_come_from_results_of_the_very_same_system(scene, tmp_path: Path):

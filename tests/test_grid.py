@@ -80,7 +80,7 @@ def test_a_cell_that_fails_has_a_reason_and_the_others_are_run(ar, tmp_path: Pat
     assert [cell.result is None for cell in cells] == [False, True, False, True]
     assert 'no recognizer named "nobody"' in cells[1].reason
     text = to_markdown(entries(cells), ar[:1], "rank1")
-    assert "Not run: AR1, none, nobody: no recognizer" in text and "| nobody | - | - |" in text
+    assert "Not run: AR1, none, nobody; AR1, telea, nobody: no recognizer" in text and "| nobody | - | - |" in text
     with pytest.raises(MaskbenchError, match="model dummy is named twice"):
         run(ar, tmp_path / "grid", ["dummy", "dummy"])
 

@@ -10,7 +10,7 @@ import click
 from maskbench.cli.systems import system_options
 
 if TYPE_CHECKING:
-    from maskbench.types import Protocol
+    from maskbench.types import Protocol, Result
 
 EPILOG = """\b
 Examples:
@@ -83,6 +83,8 @@ def evaluate(
     if ours:
         _illustrate(folders)
     for folder in folders:
+        if warning := describe_overlap(read_result(folder / RESULT_FILE)):
+            click.echo(warning)
         click.echo(describe_failures(folder / FAILURES_FILE))
         click.echo(f"written: {folder / RESULT_FILE}")
 
@@ -125,6 +127,17 @@ def _illustrate(folders: list[Path]) -> None:
     click.echo(f"curves: {curves}")
 
 
+def describe_overlap(result: Result) -> str:
+    """A warning where the recognizer or the completion has seen people of the protocol; "" where not, or not known."""
+    said = []
+    for who, key in (("recognizer", "subject_overlap"), ("completion", "completion_subject_overlap")):
+        overlap = result.environment.get(key, "unknown")
+        if overlap[0] not in "0u":
+            said.append(f"the {who} has seen {overlap} people of the protocol")
+    name = result.recognizer.get("name")
+    return f"warning: {name}: {' and '.join(said)}; its figures flatter it" if said else ""
+
+
 def describe_failures(path: Path) -> str:
     """How many pictures gave no template, and why; the list is in the file."""
     from collections import Counter
@@ -137,4 +150,6 @@ def describe_failures(path: Path) -> str:
     reasons = Counter(f"{condition}: {reason}" for condition, reason in zip(conditions, reasons_given, strict=True))
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     listed = "; ".join(f"{count} {reason}" for reason, count in ordered[:4])
+    rest = sum(count for _, count in ordered[4:])
+    listed += f"; and {rest} more" if rest else ""
     return f"{path.parent.name}: {len(conditions)} pictures without a template ({listed}), listed in {path}"

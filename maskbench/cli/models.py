@@ -14,7 +14,7 @@ REFERENCE = "A name of `maskbench models list`, onnx:PATH, torch:PATH, fitted:PA
 def _loading(command: Callable) -> Callable:
     """The options of every command that loads a recognizer."""
     for option in (
-        click.option("--allow-pickle", is_flag=True, help="Read a checkpoint that is a pickle: it can run any code."),
+        click.option("--allow-pickle", is_flag=True, help="Load a checkpoint that is a pickle, tensors only."),
         click.option("--card", type=click.Path(path_type=Path), help="The card, where it is not beside the file."),
     ):
         command = option(command)
@@ -93,18 +93,24 @@ def check(reference: str, device: str, engine: str, card: Path | None, allow_pic
         raise RecognizerError(f"{reference}: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
 
 
-@models.command(epilog="Example:\n\n  maskbench models card w600k_r50.onnx > w600k_r50.json")
-@click.argument("onnx", type=click.Path(path_type=Path))
-def card(onnx: Path) -> None:
-    """Draft the JSON card of an ONNX file: what can be read from it, and usual values for the rest, to be checked."""
+@models.command(
+    epilog="Examples:\n\n  maskbench models card w600k_r50.onnx > w600k_r50.json\n\n"
+    "  maskbench models card mine.safetensors --network iresnet50 > mine.json"
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--network", help="Of a checkpoint: which network its weights belong to; docs/networks.md.")
+def card(file: Path, network: str | None) -> None:
+    """Draft the JSON card of an ONNX file or a checkpoint: what is known, and usual values to be checked."""
     import json
 
-    from maskbench.recognizers.card import draft_card
+    from maskbench.recognizers.card import draft_card, draft_checkpoint_card
 
-    click.echo(json.dumps(draft_card(onnx), indent=2))
+    draft = draft_card(file) if network is None else draft_checkpoint_card(file, network)
+    click.echo(json.dumps(draft, indent=2))
+    read = "read from the file: sha256, input_size, embedding_size" if network is None else "of the file: sha256"
     click.echo(
-        "read from the file: sha256, input_size, embedding_size. Guessed, to be checked: "
-        "template, colour_order, mean, std, comparator. Fill in licence, training_data, source.",
+        f"{read}. To be checked: template, colour_order, mean, std, comparator. "
+        "Fill in licence, terms, training_data, source.",
         err=True,
     )
 
@@ -142,22 +148,56 @@ def pull(reference: str, force: bool, sha256: str | None) -> None:
     pull_recognizer(reference, force, sha256, click.echo)
 
 
-@models.command(epilog="Example:\n\n  maskbench models fit gpca training-faces/ gpca.safetensors")
+@models.command(
+    epilog="Examples:\n\n  maskbench models fit gpca people/ gpca.safetensors\n\n"
+    "  maskbench models fit pca people/ pca.safetensors --set components=100 --set comparator=negative-l2"
+)
 @click.argument("method")
 @click.argument("faces", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Option of the method; docs/classical.md.")
+@click.option("--licence", help="Of the weights, which follows the faces.  [default: unknown: as the training faces]")
+@click.option("--force", is_flag=True, help="Replace OUT.")
 @click.option("--workers", default=0, type=click.IntRange(0, 256), help="Processes; 0 takes every processor.")
-def fit(method: str, faces: Path, out: Path, workers: int) -> None:
+def fit(
+    method: str, faces: Path, out: Path, settings: tuple[str, ...], licence: str | None, force: bool, workers: int
+) -> None:  # fmt: skip
     """Fit a classical METHOD (pca, gpca, lpp, sr) on FACES, one folder per subject; write OUT and its card."""
     from maskbench.classical import fit_classical, options_for, save_fitted
-    from maskbench.files import cache_root
+    from maskbench.errors import MaskbenchError
+    from maskbench.files import cache_root, make_folder
     from maskbench.fitting import training_faces
 
-    options_for(method)  # a wrong method is told before the faces are read
-    found = training_faces(faces, "arcface112", (112, 112), workers, cache_root())
-    save_fitted(fit_classical(method, found.faces, found.subjects), out, [faces.resolve().name])
-    click.echo(f"{method} fitted on {len(found.faces)} faces of {len(set(found.subjects.tolist()))} subjects")
+    options = options_for(method, _settings(settings))  # what is wrong is told before the faces are read
+    if out.suffix != ".safetensors":
+        raise MaskbenchError(f"{out}: a fitted recognizer is a .safetensors file; choose such a name")
+    if out.exists() and not force:
+        raise MaskbenchError(f"{out}: is there already; choose another name, or replace it with --force")
+    make_folder(out.parent)
+    found = training_faces(faces, "arcface112", (112, 112), workers, cache_root(), None)
+    model = fit_classical(method, found.faces, found.subjects, options)
+    save_fitted(model, out, [found.name], **({} if licence is None else {"licence": licence}))
+    lost = f"; {found.failures} pictures gave no face" if found.failures else ""
+    click.echo(f"{method} fitted on {len(found.faces)} faces, people: {len(set(found.subjects.tolist()))}{lost}")
     click.echo(f"written: {out}\nwritten: {out.with_suffix('.json')}\nuse it as: fitted:{out}")
+
+
+def _settings(given: tuple[str, ...]) -> dict[str, Any]:
+    """KEY=VALUE as YAML reads the values: numbers, words, true and false, lists."""
+    import yaml
+
+    from maskbench.errors import MaskbenchError
+
+    found: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise MaskbenchError(f"--set {text}: write KEY=VALUE, such as components=100")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise MaskbenchError(f"--set {text}: the value cannot be read; write a number, a word or [1, 2]") from error
+    return found
 
 
 def _say_json(value: Any) -> None:

@@ -19,7 +19,7 @@ _SYSTEM = (
         "--allow-pickle", is_flag=True, help="Load checkpoints that are pickles (torch:PATH), tensors only.",
     ),
     click.option(
-        "--mask-source", default="segmenter", show_default=True,
+        "--mask-source", default="segmenter", show_default=True, metavar="segmenter|file|oracle",
         help="Who says where masks are: segmenter (looks at every picture), file, or oracle (the masked set's own "
         "alpha; labelled and not ranked).",
     ),

@@ -36,6 +36,8 @@ def refuse_pickle(path: Path, allow_pickle: bool) -> None:
     Raises:
         RecognizerError: the file is a pickle, as everything without the suffix ``.safetensors`` is taken to be.
     """
+    if path.suffix.lower() == ".onnx":
+        raise RecognizerError(f'{path}: an ONNX file is no checkpoint; name it "onnx:{path}"')
     if path.suffix.lower() != SAFE_SUFFIX and not allow_pickle:
         raise RecognizerError(
             f"{path}: not {SAFE_SUFFIX}, so a pickle, which can run any code; convert it (docs/networks.md), "
@@ -91,7 +93,8 @@ def _parse_pickle(path: Path, data: bytes) -> Any:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's errors have no common base but this
         raise RecognizerError(
-            f"{path}: damaged, or holds more than tensors ({_brief(error)}); save its state_dict() as {SAFE_SUFFIX}"
+            f"{path}: damaged, or holds more than tensors ({type(error).__name__}); where it was made, save its "
+            f"state_dict() as {SAFE_SUFFIX}"
         ) from error
 
 

@@ -65,7 +65,7 @@ _REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of names or null",
         lambda v: v is None or (isinstance(v, list) and all(map(_is_text, v))),
     ),
-    "licence": ("text", _is_text),
+    "licence": ('text, or "unknown" where nobody can tell', _is_text),
     "source": ("text", _is_text),
 }
 _OPTIONAL: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -234,3 +234,20 @@ def draft_card(onnx_path: Path | str) -> dict[str, Any]:
         "licence": "unknown",
         "source": "unknown",
     }
+
+
+def draft_checkpoint_card(path: Path | str, network: str) -> dict[str, Any]:
+    """A card to start from for a checkpoint of a known network: its facts, and "unknown" for what only its owner knows.
+
+    Raises:
+        RecognizerError: no such network, or no such file.
+    """
+    from maskbench.models.zoo import NETWORKS, card_values
+
+    path = Path(path)
+    if network not in NETWORKS:
+        raise RecognizerError(f'no network named "{network}"; {nearest(network, NETWORKS)}')
+    if not path.is_file():
+        raise RecognizerError(f"{path}: no such file; give the checkpoint")
+    own = {"training_data": None, "licence": "unknown", "terms": "unknown", "source": "unknown"}
+    return {"name": path.stem, "sha256": file_sha256(path), **card_values(network), **own}

@@ -266,10 +266,10 @@ def pull_pack(pack: str, force: bool, sha256: str | None, say: Callable[[str], N
     found = find_recognizer(pack_folder(pack))
     digest, wanted = file_sha256(found.path), sha256 or FILES[KNOWN[pack]].sha256
     if digest != wanted:
-        aside = found.path.with_name(found.path.name + ".refused")  # else it would be loaded by its own SHA-256
-        found.path.replace(aside)
+        if pack not in KNOWN:  # its file would be loaded by whatever SHA-256 it has
+            found.path.replace(found.path.with_name(found.path.name + ".refused"))
         raise RecognizerError(
-            f"{found.path} has SHA-256 {digest} instead of {wanted}: a corrupted download, now {aside.name}; "
+            f"{found.path} has SHA-256 {digest} instead of {wanted}: a corrupted download; "
             f"maskbench models pull --force {PREFIX}{pack}"
         )
     say(f"{found.path}\n  SHA-256 {digest}, as expected\n  {TERMS}")

@@ -12,6 +12,7 @@ import pytest
 from maskbench.cli.main import main
 from maskbench.digest import bytes_sha256
 from maskbench.recognizers import catalogue, packs
+from maskbench.recognizers.card import parse_card
 
 
 @pytest.fixture
@@ -181,8 +182,40 @@ def test_fit_a_classical_method(call, crop_folder, tmp_path):
     faces, out = crop_folder(12), tmp_path / "pca.safetensors"
     code, text, error = call("fit", "pca", faces, out, "--workers", "1")
     assert code == 0, error
-    assert "12 faces of 6 subjects" in text and text.splitlines()[-1] == f"use it as: fitted:{out}"
+    assert "12 faces, people: 6" in text and text.splitlines()[-1] == f"use it as: fitted:{out}"
     shown = json.loads(call("show", f"fitted:{out}", "--json")[1])
     assert shown["name"] == "pca" and shown["training_data"] == [faces.name]
     refused(call("fit", "pcca", faces, out), "pcca", "pca")
     refused(call("export", f"fitted:{out}", tmp_path / "x.onnx"), "has no network to export")
+
+
+def test_fit_with_options_a_licence_and_a_picture_that_is_lost(call, crop_folder, tmp_path):
+    faces, out = crop_folder(12), tmp_path / "new" / "pca.safetensors"
+    (faces / "Subject_000" / "Subject_000_0001.png").write_bytes(b"junk")
+    asked = ("--workers", "1", "--set", "components=5", "--set", "comparator=negative-l2", "--licence", "CC0-1.0")
+    code, text, _ = call("fit", "pca", faces, out, *asked)
+    assert code == 0 and "11 faces, people: 6; 1 pictures gave no face" in text
+    shown = json.loads(out.with_suffix(".json").read_text())
+    assert (shown["embedding_size"], shown["comparator"], shown["licence"]) == (5, "negative-l2", "CC0-1.0")
+    refused(call("fit", "pca", faces, out), "is there already", "--force")
+    before = out.read_bytes()
+    assert call("fit", "pca", faces, out, "--workers", "1", "--force")[0] == 0 and out.read_bytes() != before
+    refused(call("fit", "pca", faces, tmp_path / "x.bin"), "choose such a name")
+    refused(call("fit", "pca", faces, tmp_path / "y.safetensors", "--set", "componets=5"), "components")
+    refused(call("fit", "pca", faces, tmp_path / "y.safetensors", "--set", "components"), "write KEY=VALUE")
+    refused(call("fit", "pca", faces, tmp_path / "y.safetensors", "--set", "components=[1"), "cannot be read")
+    (tmp_path / "file").write_text("in the way")
+    refused(call("fit", "pca", faces, tmp_path / "file" / "z.safetensors"), "cannot be written")
+
+
+def test_the_card_of_a_checkpoint(call, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"any bytes: only their digest counts here")
+    code, text, said = call("card", path, "--network", "iresnet50")
+    draft = json.loads(text)
+    assert code == 0 and draft["sha256"] == bytes_sha256(path.read_bytes()) and draft["network"] == "iresnet50"
+    assert (draft["licence"], draft["terms"], draft["source"]) == ("unknown",) * 3 and "To be checked" in said
+    spec = parse_card(draft, path)
+    assert spec.network == "iresnet50" and spec.name == "mine"
+    refused(call("card", path, "--network", "iresnet5"), "did you mean", "iresnet50")
+    refused(call("card", tmp_path / "none.pth", "--network", "iresnet50"), "no such file")
