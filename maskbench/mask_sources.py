@@ -89,8 +89,8 @@ class Segmented:
 
     @property
     def digest(self) -> str:
-        """Of the segmenter's weights and threshold."""
-        return self._open().digest
+        """Of the segmenter's weights and threshold, and of what runs it: engines differ in the last bits."""
+        return f"{self._open().digest} {self._open().engine}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_segmenter": None}

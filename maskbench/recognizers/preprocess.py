@@ -14,10 +14,16 @@ def preprocess(faces: np.ndarray, spec: RecognizerSpec) -> np.ndarray:
 
     ``mean`` and ``std`` follow the network's order of channels. The faces are not written to.
     """
+    from maskbench.recognizers.preprocess_kernel import look_up
+
     count, height, width, _ = faces.shape
     batch = np.empty((count, 3, height, width), np.float32)
-    for channel, source in enumerate(COLOUR_ORDERS[spec.colour_order]):
-        plane = batch[:, channel]
-        np.subtract(faces[..., source], np.float32(spec.mean[channel]), out=plane)
-        plane /= np.float32(spec.std[channel])
+    look_up(faces, np.array(COLOUR_ORDERS[spec.colour_order]), tables(spec), batch)
     return batch
+
+
+def tables(spec: RecognizerSpec) -> np.ndarray:
+    """What each of the 256 values becomes in each of the network's channels: (3, 256) float32."""
+    values = np.arange(256, dtype=np.float32)
+    mean, std = (np.array(part, np.float32)[:, None] for part in (spec.mean, spec.std))
+    return (values - mean) / std
