@@ -1,7 +1,8 @@
 """How much of the bare network's speed the embedding stage keeps: python benchmarks/embedding.py FACES [--model NAME]
 
 Measured in turns, in one process, on the same pictures:
-  bare   the session alone (onnxruntime's run, or the torch module) on preloaded, normalised float32 batches
+  bare   the network alone on preloaded, normalised float32 batches, one after the other: a plain onnxruntime session
+         with as many threads as maskbench uses, or the torch module
   stage  what maskbench evaluate does: read, decode, align, normalise, embed, file the templates; cache switched off
 Both use the network's own threads and the same batches; landmarks are known beforehand, as they are with a warm cache.
 Read the ratio stage / bare of the medians, for times of one run share whatever else the machine was doing. On CUDA also
@@ -20,22 +21,39 @@ import numpy as np
 
 from maskbench.align import align_face, template_at
 from maskbench.embed import BATCH, EmbeddingCache, alignment_points, embed_inventory
+from maskbench.errors import MaskbenchError
 from maskbench.images import read_image
 from maskbench.inventory import take_inventory
 from maskbench.protocols import make_folders
 from maskbench.recognizers.base import load_recognizer
-from maskbench.recognizers.onnx import OnnxRecognizer
+from maskbench.recognizers.dlib_resnet import _cached_onnx
+from maskbench.recognizers.engines import thread_count
+from maskbench.recognizers.onnx import OnnxRecognizer, open_session, read_network
 from maskbench.recognizers.preprocess import preprocess
 from maskbench.types import Recognizer
 
 ROUNDS = 5
 
 
-def bare_loop(recognizer: Recognizer, batches: list[np.ndarray]) -> Callable[[], None]:
+def bare_loop(recognizer: Recognizer, model: str, batches: list[np.ndarray]) -> Callable[[], None]:
     """A call that runs the network on every preloaded batch and does nothing else."""
-    if isinstance(recognizer, OnnxRecognizer):
-        return lambda: [recognizer._vectors(batch) for batch in batches] and None
-    return _torch_loop(recognizer, batches)
+    if not isinstance(recognizer, OnnxRecognizer):
+        return _torch_loop(recognizer, batches)
+    device = "cuda" if "CUDA" in recognizer.spec.engine else "cpu"
+    data = read_network(Path(model.removeprefix("onnx:"))) if model.startswith("onnx:") else cached_network(model)
+    session = open_session(data, model, device, thread_count())
+    wanted = session.get_inputs()[0]
+    if isinstance(wanted.shape[0], int):  # exported for batches of this size
+        size = wanted.shape[0]
+        batches = [batch[start : start + size] for batch in batches for start in range(0, len(batch), size)]
+    return lambda: [session.run(None, {wanted.name: batch}) for batch in batches] and None
+
+
+def cached_network(model: str) -> bytes:
+    """The exported network of ``dlib-resnet``; for another one give its ONNX file."""
+    if model != "dlib-resnet":
+        raise MaskbenchError(f"{model}: export it first (maskbench models export), and measure onnx:PATH")
+    return _cached_onnx()[0]
 
 
 def _torch_loop(recognizer: Recognizer, batches: list[np.ndarray], half: bool = False) -> Callable[[], None]:
@@ -73,7 +91,7 @@ def measure(faces: Path, model: str, engine: str, device: str, count: int, batch
         [align_face(read_image(i.path), points[i.sample_id, i.condition], template) for i in inventory.items]
     )
     batches = [preprocess(aligned[start : start + batch], spec) for start in range(0, len(aligned), batch)]
-    bare = bare_loop(recognizer, batches)
+    bare = bare_loop(recognizer, model, batches)
     works = {"bare": bare, "stage": lambda: embed_inventory(recognizer, inventory, points, none, batch)}
     times: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -244,24 +244,20 @@ def _batches(
     pending: list[tuple[int, str]], prepare: Callable[[int], _Prepared | str], size: tuple[int, int], batch: int,
     threads: int,
 ) -> Iterator[_Batch]:  # fmt: skip
-    """Batches of aligned faces; the next one is decoded by threads while the caller runs the network."""
+    """Batches of aligned faces; threads prepare the next ones while the caller runs the network."""
     if not pending:
         return
+    chunks = (pending[start : start + batch] for start in range(0, len(pending), batch))
     with ThreadPoolExecutor(threads) as pool:
-
-        def submit(chunk: list[tuple[int, str]]) -> tuple[list[tuple[int, str]], list[Future]]:
-            return chunk, [pool.submit(prepare, row) for row, _ in chunk]
-
-        chunks = (pending[start : start + batch] for start in range(0, len(pending), batch))
-        ahead = deque(submit(chunk) for chunk in islice(chunks, 2))
+        ahead = deque(pool.submit(_batch, chunk, prepare, size) for chunk in islice(chunks, threads + 1))
         while ahead:
-            chunk, futures = ahead.popleft()
-            done = [(row, key, future.result()) for (row, key), future in zip(chunk, futures, strict=True)]
-            ahead.extend(submit(chunk) for chunk in islice(chunks, 1))
-            yield _stacked(done, size)
+            ready = ahead.popleft().result()
+            ahead.extend(pool.submit(_batch, chunk, prepare, size) for chunk in islice(chunks, 1))
+            yield ready
 
 
-def _stacked(done: list[tuple[int, str, _Prepared | str]], size: tuple[int, int]) -> _Batch:
+def _batch(chunk: list[tuple[int, str]], prepare: Callable[[int], _Prepared | str], size: tuple[int, int]) -> _Batch:
+    done = [(row, key, prepare(row)) for row, key in chunk]
     good = [(row, key, *made) for row, key, made in done if not isinstance(made, str)]
     faces = np.stack([face for _, _, face, _ in good]) if good else np.empty((0, *size, 3), np.uint8)
     known = [mask for _, _, _, mask in good if mask is not None]

@@ -18,6 +18,7 @@ import numpy as np
 from maskbench.digest import bytes_sha256, config_sha256
 from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.files import read_json
+from maskbench.recognizers.engines import thread_count
 from maskbench.recognizers.onnx import open_session, read_network
 
 NETWORK, CARD = "segmenter.onnx", "segmenter.json"
@@ -221,4 +222,4 @@ def _opened(device: str, folder: Path) -> Segmenter:
             f"{path} has SHA-256 {found}, but {card_path} describes {spec.sha256}; get the right file, or install "
             "maskbench again"
         )
-    return Segmenter(open_session(data, path, device), spec, path)
+    return Segmenter(open_session(data, path, device, thread_count()), spec, path)

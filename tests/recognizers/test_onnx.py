@@ -46,6 +46,15 @@ def test_batch_makes_no_difference(place, tiny, faces):
     np.testing.assert_allclose(recognizer.embed(faces)[0], one_by_one, atol=1e-6)
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3, 64])
+def test_the_number_of_processors_changes_no_byte(place, tiny, faces, monkeypatch, lanes):
+    alone = load_recognizer(f"onnx:{place(tiny)}", device="cpu").embed(faces)[0]
+    monkeypatch.setattr("maskbench.recognizers.onnx.thread_count", lambda: lanes)
+    spread = load_recognizer(f"onnx:{place(tiny)}", device="cpu")
+    assert spread.embed(faces)[0].tobytes() == alone.tobytes()
+    assert spread.embed(faces[:0])[0].shape == (0, alone.shape[1])
+
+
 @pytest.mark.parametrize("batch", [1, 3, 7, 10])
 def test_fixed_batch_sizes(place, export, tiny_module, faces, expected, batch):
     data = export(tiny_module, (batch, *faces.transpose(0, 3, 1, 2).shape[1:]), dynamic=False)
