@@ -18,6 +18,7 @@ import numpy as np
 from maskbench.allpairs_grid import Grid, Kept, Scan
 from maskbench.allpairs_kernels import scan_block, take_mated, to_distances
 from maskbench.allpairs_sides import PADDING, Pairing, Side
+from maskbench.parallel import one_blas_thread
 from maskbench.progress import track
 
 TILE = (512, 2048)  # rows and columns of a block: 4 MiB, which stays in the caches between product and counting
@@ -92,11 +93,9 @@ class CpuEngine:
 
     def mated(self) -> np.ndarray:
         """All mated scores, ascending, float32."""
-        from threadpoolctl import threadpool_limits
-
         out = np.empty(self.pairing.counts.mated_completed, np.float32)
         buffer, n = self._buffer(), 0
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             for tile in mated_tiles(self.pairing, self.tile):
                 n = take_mated(self._product(tile, buffer), tile_mated(self.pairing, tile), out, n)
         out.sort()
@@ -113,8 +112,6 @@ class CpuEngine:
 
     def scan(self, grid: Grid, label: str) -> Scan:
         """One pass over all non-mated scores."""
-        from threadpoolctl import threadpool_limits
-
         kept = Kept(grid, self.capacity)
         workers = [_Worker(self, grid, kept) for _ in range(self.threads)]
         free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -129,7 +126,7 @@ class CpuEngine:
                 free.put(worker)
 
         plan = list(tiles(self.pairing, self.tile))
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             for _ in track(_in_threads(work, plan, self.threads), len(plan), label):
                 pass
         histogram, cells = (sum(worker.tables[k] for worker in workers) for k in (3, 4))

@@ -53,7 +53,7 @@ from maskbench.results import (
     save_run,
 )
 from maskbench.scoring import score_pairs
-from maskbench.systems import SystemOptions, load_models, open_occlusion, wants_masks
+from maskbench.systems import Bench, Model, SystemOptions, load_models, open_occlusion, wants_masks
 from maskbench.tables import csv_text
 from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result, Status
 
@@ -89,7 +89,7 @@ class EvaluationOptions(SystemOptions):
 
 
 def evaluate(
-    protocol: Protocol, models: Sequence[str], faces_dir: Path | str, masked_dir: Path | str | None,
+    protocol: Protocol, models: Sequence[Model], faces_dir: Path | str, masked_dir: Path | str | None,
     out: Path | str,
     options: EvaluationOptions | None = None, cache_root: Path | None = None,
 ) -> list[Path]:  # fmt: skip
@@ -99,7 +99,7 @@ def evaluate(
     A result of the same comparison (``results.comparison_key``) that lies there is replaced.
 
     Args:
-        models: as ``systems.load_models`` takes them.
+        models: names, or recognizers that are loaded, as ``systems.load_models`` takes them.
         masked_dir: without it only the conditions that need no mask are run.
 
     Returns:
@@ -119,13 +119,14 @@ def evaluate(
     root = None if options.cache == "never" else cache_root
     workers, refresh = options.workers or default_workers(), options.cache == "always"
     inventory = take_inventory(protocol, faces_dir, masked_dir, options.allow_missing)
-    recognizers = load_models(models, options, inventory, root, workers, refresh)
+    bench = Bench(options, inventory, root, workers, refresh)
+    recognizers = load_models(models, bench)
     folders = _folders(out, protocol, recognizers, options)
     mode = alignment_mode(inventory, options.align)
     key = protocol.name, protocol.digest, inventory.masked_digest, mode, inventory.samples_digest
     for folder in folders:
         refuse_other_result(folder, key)
-    occlusion = open_occlusion(options, recognizers, inventory, root, workers)
+    occlusion = open_occlusion(recognizers, bench)
     systems = [
         System(recognizer, occlusion if wants_masks(recognizer, options) else None, folder)
         for recognizer, folder in zip(recognizers, folders, strict=True)

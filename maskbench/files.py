@@ -130,6 +130,8 @@ def read_json(path: Path) -> Any:
         raise MaskbenchError(f"{path}: cannot be read ({error})") from error
     except json.JSONDecodeError as error:
         raise MaskbenchError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except RecursionError:
+        raise MaskbenchError(f"{path}: not valid JSON (nested too deeply)") from None
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from maskbench.datasets.build_ar import build_ar
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions, evaluate
 from maskbench.protocols import load_protocol
-from maskbench.recognizers.base import load_recognizer
-from maskbench.recognizers.builtin import CLASSICAL
 from maskbench.results import RESULT_FILE, read_result
+from maskbench.systems import Model, open_models, refuse_twice
 from maskbench.types import Protocol, Result
 
 RESULTS, AR_SET = "results", "ar-set"
@@ -86,52 +85,37 @@ def ar_sets(
 
 
 def run_grid(
-    sets: Sequence[GridSet], models: Sequence[str], completions: Sequence[str], out: Path, options: EvaluationOptions,
-    cache_root: Path | None = None, say: Callable[[str], None] = print,
+    sets: Sequence[GridSet], models: Sequence[str] | Mapping[str, Model], completions: Sequence[str], out: Path,
+    options: EvaluationOptions, cache_root: Path | None = None, say: Callable[[str], None] = print,
 ) -> list[Cell]:  # fmt: skip
     """Run what is missing of models x completions x sets.
 
     A cell that cannot be run has a reason and the others are run all the same. Results lie below ``OUT/results``, each
     where ``evaluate`` puts it, so an interrupted grid continues with the first cell that is not there.
 
+    Args:
+        models: names, of which one that cannot be loaded is told in its cells; or what ``systems.open_models`` made of
+            them.
+
     Raises:
         MaskbenchError: a model or a completion is named twice, or two models have one name.
     """
-    for kind, names in (("model", models), ("completion", completions)):
-        if twice := sorted({name for name in names if list(names).count(name) > 1}):
-            raise MaskbenchError(f"{kind} {twice[0]} is named twice; once is enough")
-    refuse_namesakes(models, options)
+    refuse_twice("completion", completions)
+    opened = models if isinstance(models, Mapping) else open_models(models, options, all_of_them=False)
     cells: list[Cell] = []
     for where in sets:
         for completion in completions:
-            row = _row(where, completion, models, out / RESULTS, options, cache_root)
+            row = _row(where, completion, opened, out / RESULTS, options, cache_root)
             for cell in row:
                 cells.append(cell)
                 said = f": {cell.reason}" if cell.reason else ""
-                total = len(sets) * len(completions) * len(models)
+                total = len(sets) * len(completions) * len(opened)
                 say(f"{len(cells)}/{total} {where.name}, {completion}, {cell.model}{said}")
     return cells
 
 
-def refuse_namesakes(models: Sequence[str], options: EvaluationOptions) -> None:
-    """Raise MaskbenchError if two models would write to one folder. One that cannot be loaded has no name yet."""
-    seen: dict[str, str] = {}
-    for model in models:
-        name = model
-        if model not in CLASSICAL:
-            try:
-                name = load_recognizer(
-                    model, options.device, options.engine, allow_pickle=options.allow_pickle
-                ).spec.name
-            except MaskbenchError:
-                continue
-        if name in seen:
-            raise MaskbenchError(f'{seen[name]} and {model} both call themselves "{name}"; rename one in its card')
-        seen[name] = model
-
-
 def _row(
-    where: GridSet, completion: str, models: Sequence[str], out: Path, options: EvaluationOptions,
+    where: GridSet, completion: str, models: Mapping[str, Model], out: Path, options: EvaluationOptions,
     cache_root: Path | None,
 ) -> list[Cell]:  # fmt: skip
     """The cells of one set and completion: together, which shares the work, or one by one where something is wrong."""
@@ -139,11 +123,12 @@ def _row(
     if where.mask_files is not None:
         asked = replace(asked, mask_files=where.mask_files)
     try:
-        folders = evaluate(where.protocol, models, where.faces, where.masked, out, asked, cache_root)
+        folders = evaluate(where.protocol, list(models.values()), where.faces, where.masked, out, asked, cache_root)
     except MaskbenchError as error:
         if len(models) > 1:
-            return [cell for model in models for cell in _row(where, completion, [model], out, options, cache_root)]
-        return [Cell(where.name, models[0], completion, None, " ".join(str(error).split()))]
+            alone = ({name: model} for name, model in models.items())
+            return [cell for one in alone for cell in _row(where, completion, one, out, options, cache_root)]
+        return [Cell(where.name, next(iter(models)), completion, None, " ".join(str(error).split()))]
     return [
         Cell(where.name, model, completion, read_result(folder / RESULT_FILE))
         for model, folder in zip(models, folders, strict=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maskbench import manifest
 from maskbench.digest import bytes_sha256, config_sha256
-from maskbench.errors import ImageError, ProtocolError
+from maskbench.errors import ImageError, MaskbenchError, ProtocolError
 from maskbench.files import inside, read_json
 from maskbench.images import declared_size, read_bytes
 from maskbench.masking.engine import CONFIG, JOURNAL
@@ -190,19 +191,26 @@ def _refuse_unfinished(masked_dir: Path | None) -> None:
 
 def _face_policy(masked_dir: Path | None) -> str:
     """The face that the masked set put the mask on; of a set that masked all faces, the largest."""
-    path = masked_dir and masked_dir / CONFIG
-    if not path or not path.is_file():
-        return "largest"
-    found = read_json(path)
+    found = _config(masked_dir)
     policy = found.get("faces", "largest") if isinstance(found, dict) else found
     if policy not in FACE_POLICIES:
-        raise ProtocolError(f"{path}: has no known face policy ({str(policy)[:40]}); synthesize again")
+        raise ProtocolError(f"{masked_dir}/{CONFIG}: has no known face policy ({str(policy)[:40]}); synthesize again")
     return "largest" if policy == "all" else policy
 
 
-def _masking(masked_dir: Path | None) -> dict[str, str]:
+def _config(masked_dir: Path | None) -> Any:
+    """What ``synthesize`` wrote of its options; {} where it did not write the folder, or there is none."""
     path = masked_dir and masked_dir / CONFIG
-    found = read_json(path) if path and path.is_file() else None
+    if not path or not path.is_file():
+        return {}
+    try:
+        return read_json(path)
+    except MaskbenchError as error:
+        raise ProtocolError(f"{error}; synthesize again") from error
+
+
+def _masking(masked_dir: Path | None) -> dict[str, str]:
+    found = _config(masked_dir)
     if not isinstance(found, dict) or not {"recipe_sha256", "seed"} <= set(found):
         return {}
     return {"mask_recipe": str(found["recipe_sha256"]), "mask_seed": str(found["seed"])}

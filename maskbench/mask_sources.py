@@ -22,6 +22,7 @@ from maskbench.files import inside, is_inside
 from maskbench.images import decode, read_bytes, read_image
 from maskbench.inventory import Inventory, Item
 from maskbench.masking.replay import masks_of_run, replay
+from maskbench.pixels import dilated
 from maskbench.registry import nearest
 from maskbench.types import ManifestRow
 
@@ -125,7 +126,7 @@ def warp_mask(
     scale = float(np.sqrt(abs(np.linalg.det(np.asarray(matrix)[:, :2]))))
     if 0 < scale < 0.5:  # linear interpolation would step over thin parts
         reach = int(np.ceil(0.5 / scale))
-        mask = cv2.dilate(mask, np.ones((2 * reach - 1, 2 * reach - 1), np.uint8))
+        mask = dilated(mask, reach - 1)
     matrix = np.asarray(matrix, np.float64)
     moved = cv2.warpAffine(mask * np.uint8(255), matrix, (size[1], size[0]), borderMode=border)
     return (moved > 0).astype(np.uint8)
@@ -133,11 +134,7 @@ def warp_mask(
 
 def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     """A mask grown by ``pixels`` of the canvas (128 pixels wide), in the mask's own scale."""
-    reach = round(pixels * mask.shape[0] / CANVAS_SIZE[0])
-    if reach < 1 or not mask.any():
-        return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    return cv2.dilate(mask, disc)
+    return dilated(mask, round(pixels * mask.shape[0] / CANVAS_SIZE[0]), cv2.MORPH_ELLIPSE)
 
 
 @dataclass
@@ -235,11 +232,14 @@ class Oracle:
 
 
 def check_source(name: str, folder: Path | None) -> None:
-    """Raise MaskbenchError unless there is such a source, and a folder for "file" alone."""
+    """Raise MaskbenchError unless there is such a source, and a folder for "file", and for no other."""
     if name not in SOURCES:
         raise MaskbenchError(f'no mask source "{name}"; {nearest(name, SOURCES)}')
     if (name == "file") != (folder is not None):
         raise MaskbenchError("--mask-source file and --mask-files FOLDER belong together; give both or neither")
+    if folder is not None and not Path(folder).is_dir():
+        what = "not a folder" if Path(folder).exists() else "no such folder"
+        raise MaskbenchError(f"{folder}: {what}; give the folder of the mask files")
 
 
 def open_source(
@@ -264,8 +264,6 @@ def open_source(
 
 
 def _files(inventory: Inventory, paths: dict[str, str], folder: Path) -> FromFiles:
-    if not folder.is_dir():
-        raise MaskbenchError(f"{folder}: no such folder; give the folder of the mask files")
     assert all(map(is_inside, paths.values()))
     source = FromFiles(folder, paths)
     masked = [item for item in inventory.items if item.condition == "masked" and item.path]

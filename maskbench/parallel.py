@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -31,6 +31,21 @@ PATIENCE = 10.0  # seconds for a worker to finish what it has begun, before it i
 def default_workers() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_blas_thread(openmp: bool = False) -> AbstractContextManager:
+    """Compute matrices on one thread, for good or for the length of a ``with``.
+
+    How a product is divided among threads decides the last bits of it: their number must not decide results. And for
+    matrices as small as ours more threads take longer.
+
+    Args:
+        openmp: loops that OpenMP divides too, as scikit-learn has them.
+    """
+    import scipy.linalg  # noqa: F401  (it brings a BLAS of its own, and only what is loaded is limited)
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api=None if openmp else "blas")
 
 
 def map_items(

@@ -34,6 +34,7 @@ from maskbench.masking.faces import choose_faces, no_face
 from maskbench.masking.journal import RowJournal
 from maskbench.masking.outputs import ALPHA_FOLDER
 from maskbench.parallel import default_workers, map_items
+from maskbench.pixels import tile
 from maskbench.progress import track
 from maskbench.segmenter import Segmenter, load_segmenter
 from maskbench.tables import csv_text, read_columns
@@ -270,16 +271,4 @@ def write_sheet(images: Path, out: Path, path: Path) -> int:
 def _pair(images: Path, out: Path, row: SegmentRow) -> np.ndarray:
     picture, mask = read_image(images / row.source), read_image(inside(out, row.output))[..., :1] > 127
     shown = np.where(mask, (picture * 0.45 + np.array([255, 0, 0]) * 0.55).astype(np.uint8), picture)
-    return np.hstack([_tile(picture), _tile(shown)])
-
-
-def _tile(picture: np.ndarray) -> np.ndarray:
-    """A picture as large as a tile holds, on white."""
-    height, width = picture.shape[:2]
-    scale = TILE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    tile = np.full((TILE, TILE, 3), 255, np.uint8)
-    top, left = (TILE - size[1]) // 2, (TILE - size[0]) // 2
-    tile[top : top + size[1], left : left + size[0]] = small
-    return tile
+    return np.hstack([tile(one, TILE, cv2.INTER_LINEAR) for one in (picture, shown)])

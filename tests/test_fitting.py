@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskbench import fitting
+from maskbench import fitting, systems
 from maskbench.align import template_at
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions, evaluate
@@ -18,9 +18,10 @@ from maskbench.inventory import take_inventory
 from maskbench.masking.engine import synthesize
 from maskbench.masking.synthesis import SynthesisConfig
 from maskbench.protocols import make_folders
+from maskbench.recognizers.dummy import DummyRecognizer
 from maskbench.recognizers.training import overlap_with
 from maskbench.results import read_result
-from maskbench.systems import SystemOptions, check_completions, check_models, load_models
+from maskbench.systems import Bench, SystemOptions, check_completions, load_models, open_models
 
 
 def test_training_faces_are_the_aligned_pictures_in_order(crop_folder):
@@ -123,9 +124,9 @@ def test_classical_recognizers_are_fitted_where_they_are_named(scene, tmp_path: 
     for damage in (None, b"", stored.read_bytes()[:-1]):
         if damage is not None:
             stored.write_bytes(damage)
-        again = load_models(["pca"], options, inventory, tmp_path / "cache")[0]
+        again = load_models(["pca"], Bench(options, inventory, tmp_path / "cache"))[0]
         assert again.spec.weights_sha256 == result.recognizer["weights_sha256"]
-    assert load_models(["pca"], options, inventory, None)[0].spec == again.spec
+    assert load_models(["pca"], Bench(options, inventory))[0].spec == again.spec
 
 
 def test_a_fitted_completion_differs_with_its_training_faces(scene, tmp_path: Path):
@@ -146,10 +147,39 @@ def test_a_fitted_completion_differs_with_its_training_faces(scene, tmp_path: Pa
 
 
 def test_what_lacks_faces_to_fit_on_is_told_at_once(tmp_path: Path):
-    for call in (lambda o: check_models(["pca"], o), lambda o: check_completions(["telea", "mean-face"], o)):
+    for call in (lambda o: open_models(["pca"], o), lambda o: check_completions(["telea", "mean-face"], o)):
         with pytest.raises(MaskbenchError, match="--fit-on"):
             call(SystemOptions())
     with pytest.raises(MaskbenchError, match="did you mean"):
         check_completions(["mean-fase"], SystemOptions())
     with pytest.raises(MaskbenchError, match="has no weights in this version"):
         check_completions(["gfc"], SystemOptions())
+
+
+def test_the_folder_to_fit_on_is_compared_once_for_all_that_is_fitted(scene, tmp_path: Path, monkeypatch):
+    protocol, faces, masked, others = scene
+    calls = []
+    monkeypatch.setattr(systems, "refuse_shared_pictures", lambda *given: calls.append(given))
+    options = EvaluationOptions(workers=1, fit_on=others, completion="mean-face", mask_source="oracle")
+    evaluate(protocol, ["pca", "sr", "dummy"], faces, masked, tmp_path / "r", options, tmp_path / "cache")
+    assert [folder for folder, _ in calls] == [others]
+
+
+def test_a_recognizer_that_is_loaded_is_as_good_as_its_name(scene, tmp_path: Path):
+    protocol, faces, masked, _ = scene
+    options, results = EvaluationOptions(workers=1), []
+    for name, model in (("a", "dummy"), ("b", DummyRecognizer())):
+        (folder,) = evaluate(protocol, [model], faces, masked, tmp_path / name, options, None)
+        results.append(read_result(folder / "result.json"))
+    assert results[0].metrics == results[1].metrics and results[0].digests == results[1].digests
+
+
+def test_models_are_opened_by_name(tmp_path: Path):
+    options = SystemOptions(fit_on=tmp_path)
+    opened = open_models(["pca", "dummy"], options)
+    assert list(opened) == ["pca", "dummy"] and opened["pca"] == "pca" and opened["dummy"].spec.name == "dummy"
+    assert open_models(["nobody", "dummy"], options, all_of_them=False)["nobody"] == "nobody"
+    with pytest.raises(MaskbenchError, match='no recognizer named "nobody"'):
+        open_models(["nobody", "dummy"], options)
+    with pytest.raises(MaskbenchError, match="model dummy is named twice"):
+        open_models(["dummy", "pca", "dummy"], options)

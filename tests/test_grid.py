@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from maskbench import grid as grid_module
-from maskbench import grid_table
+from maskbench import grid_table, systems
 from maskbench.cli.main import main
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions
@@ -24,7 +24,7 @@ from maskbench.masking.engine import synthesize
 from maskbench.masking.synthesis import SynthesisConfig
 from maskbench.models.zoo import NETWORKS
 from maskbench.protocols import make_folders
-from maskbench.recognizers.base import RECOGNIZERS
+from maskbench.recognizers.base import RECOGNIZERS, load_recognizer
 from maskbench.recognizers.builtin import CLASSICAL
 from maskbench.recognizers.dummy import DummyRecognizer
 from maskbench.results import load_results
@@ -152,14 +152,16 @@ def test_without_identification_the_figure_is_fnmr(crop_folder, tmp_path: Path, 
         entries(cells, "rank")
 
 
-def test_the_command_builds_runs_and_writes_the_tables(crop_folder, tmp_path: Path, capsys):
-    faces, out = crop_folder(12), tmp_path / "out"
+def test_the_command_builds_runs_and_writes_the_tables(crop_folder, tmp_path: Path, capsys, monkeypatch):
+    faces, out, loads = crop_folder(12), tmp_path / "out", []
+    monkeypatch.setattr(systems, "load_recognizer", lambda *a, **k: loads.append(a[0]) or load_recognizer(*a, **k))
     call = ["grid", "--models", "dummy", "--completions", "none,telea", "--protocol", "ar", "--faces", str(faces),
             "--mask-source", "oracle", "--workers", "1", "--out", str(out)]  # fmt: skip
     with pytest.raises(SystemExit) as end:
         main(call)
     said = capsys.readouterr().out
     assert end.value.code == 0 and "4/4 AR2, telea, dummy" in said and "| recognizer | AR1 Occ." in said
+    assert loads == ["dummy"]  # once for all cells
     for name in ("grid.csv", "grid.md", "grid.tex"):
         assert (out / name).stat().st_size > 100
     first = (out / "grid.csv").read_bytes()
@@ -175,6 +177,10 @@ def test_the_command_builds_runs_and_writes_the_tables(crop_folder, tmp_path: Pa
         (["--models", "dumy"], 'did you mean "dummy"'),
         (["--models", "dummy", "--completions", "rpca"], "--fit-on"),
         (["--models", "pca"], "--fit-on"),
+        (["--models", "pca", "--fit-on", __file__], "test_grid.py: not a folder; give a folder of faces"),
+        (["--models", "dummy", "--completions", "none,none"], "completion none is named twice"),
+        (["--models", "dummy,dummy"], "model dummy is named twice"),
+        (["--models", "dummy", "--mask-source", "file", "--mask-files", __file__], "test_grid.py: not a folder"),
         (["--models", "dummy", "--protocol", "ar"], "give --faces"),
         (["--models", "dummy", "--protocol", "lfw"], "no --faces"),
     ],

@@ -14,7 +14,7 @@ import pytest
 
 from maskbench.dispatch import CHUNK
 from maskbench.errors import MaskbenchError
-from maskbench.parallel import WorkerFaultError, default_workers, forkable, map_items
+from maskbench.parallel import WorkerFaultError, default_workers, forkable, map_items, one_blas_thread
 
 
 def setup_double(offset: int):
@@ -232,3 +232,20 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
 
 def test_there_is_a_worker():
     assert default_workers() >= 1
+
+
+@pytest.mark.parametrize("openmp", [False, True])
+def test_matrices_on_one_thread(openmp: bool):
+    """Every BLAS that is loaded, SciPy's own too, and only within the ``with``."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if openmp or pool["user_api"] == "blas"}
+
+    one_blas_thread().restore_original_limits()  # what it loads is loaded
+    assert "scipy.linalg" in sys.modules
+    with threadpool_limits(2, user_api=None if openmp else "blas"):
+        before = threads()
+        with one_blas_thread(openmp):
+            assert threads() == {1}
+        assert threads() == before

@@ -24,6 +24,7 @@ from maskbench.classical.pca import fit_pca
 from maskbench.classical.pixels import check_faces, prepared
 from maskbench.classical.sparse import unit
 from maskbench.errors import MaskbenchError
+from maskbench.parallel import one_blas_thread
 
 ARRAYS = ("mean", "projection")
 _METHODS = {kind: method for method, kind in OPTIONS.items()}
@@ -153,13 +154,11 @@ def fit_features(
     Raises:
         MaskbenchError: too few faces, or a flat one.
     """
-    from threadpoolctl import threadpool_limits
-
     if not len(features):
         raise MaskbenchError("no training faces; give two or more")
     if len(flat := np.flatnonzero(~np.isfinite(features).all(axis=1))):
         raise MaskbenchError(f"training face {flat[0]} (from 0) is of one flat colour; leave it out")
-    with threadpool_limits(limits=1):  # sums in one order, whatever the machine offers
+    with one_blas_thread(openmp=True):  # sums in one order, whatever the machine offers
         mean, projection = _fit(features, subjects, options)
     names = () if subjects is None else tuple(sorted({str(subject) for subject in subjects}))
     numbers = np.asarray(mean, np.float32), np.ascontiguousarray(projection, np.float32)

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from maskbench.errors import MaskbenchError
+from maskbench.pixels import LUMA
 
 LIGHTS = ("none", "standard", "equalise")
-_LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 _FLAT = 1e-3  # standard deviation in grey levels below which a picture shows nothing
 
 
@@ -29,7 +29,7 @@ def grey(face: np.ndarray) -> np.ndarray:
     """The luminance of one picture, (H, W, 3) RGB or (H, W) grey, uint8: (H, W) float64, 0 to 255 (Rec. 601)."""
     if face.ndim == 2:
         return face.astype(np.float64)
-    return face[..., 0] * _LUMA[0] + face[..., 1] * _LUMA[1] + face[..., 2] * _LUMA[2]
+    return face[..., 0] * LUMA[0] + face[..., 1] * LUMA[1] + face[..., 2] * LUMA[2]
 
 
 def reduced(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

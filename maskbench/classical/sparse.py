@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 
 from maskbench.errors import MaskbenchError
+from maskbench.parallel import one_blas_thread
 
 SPARSITY = 0.05  # lambda; a reference takes part in a code while its product with what is left unexplained exceeds it
 _NOTHING = 1e-12
@@ -102,12 +103,10 @@ class SparseClassifier:
         return unit(probes)
 
     def _codes(self, targets: np.ndarray) -> np.ndarray:
-        from threadpoolctl import threadpool_limits
-
         codes = np.full((len(targets), self._atoms.shape[1]), np.nan)
         usable = np.flatnonzero(np.isfinite(targets).all(axis=1))
         # One thread: many small products, which more only slow down, and sums in one order.
-        with threadpool_limits(limits=1), warnings.catch_warnings():
+        with one_blas_thread(openmp=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nearly parallel atoms: one of them is used, the same every time
             for row in usable:
                 codes[row] = self._code(targets[row])

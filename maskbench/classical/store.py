@@ -42,14 +42,14 @@ def parse_model(data: bytes, path: Path) -> FittedModel:
     try:
         about, arrays = _read(data)
         found, method = about["format"], about["method"]
-        picture, values = tuple(about["picture"]), about["options"]
+        picture, values = tuple(about["picture"]), dict(about["options"])
         arrays = [arrays[name] for name in ARRAYS]
-    except (KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RecognizerError(f"{path}: not a fitted recognizer ({type(error).__name__}); {remedy}") from error
     if found != FORMAT:
         raise RecognizerError(f"{path}: fitted recognizer of format {found!r}, expected {FORMAT}; {remedy}")
     try:
-        model = FittedModel(method, options_for(method, values), picture, *arrays)
+        model = FittedModel(str(method), options_for(str(method), values), picture, *arrays)
     except MaskbenchError as error:
         raise RecognizerError(f"{path}: {error}; {remedy}") from error
     _check(model, path, remedy)

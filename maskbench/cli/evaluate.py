@@ -68,17 +68,18 @@ def evaluate(
     from maskbench.leaderboard import make_leaderboard, render_text
     from maskbench.recognizers.builtin import shipped_recognizers
     from maskbench.results import RESULT_FILE, read_result
-    from maskbench.systems import check_models
+    from maskbench.systems import open_models
 
     options = EvaluationOptions(
         align=align, cache=cache, workers=workers, threshold=threshold, allow_missing=allow_missing,
         threshold_from=threshold_from, **system,
     )  # fmt: skip
     ours = protocol_name is None and faces is None and masked is None
+    wanted = models or shipped_recognizers()
     if ours:
-        check_models(models, options)  # a wrong one is told before the pictures are masked
+        wanted = list(open_models(wanted, options).values())  # a wrong one is told before the pictures are masked
     protocol, faces, masked = shipped_set(workers) if ours else given_set(protocol_name, faces, masked)
-    folders = run(protocol, models or shipped_recognizers(), faces, masked, out, options, cache_root())
+    folders = run(protocol, wanted, faces, masked, out, options, cache_root())
     click.echo(render_text(make_leaderboard([read_result(folder / RESULT_FILE) for folder in folders])))
     if ours:
         _illustrate(folders)

@@ -61,17 +61,19 @@ def grid(
     from maskbench.files import cache_root
     from maskbench.grid import run_grid
     from maskbench.grid_table import entries, to_markdown, write_tables
-    from maskbench.systems import check_completions, check_models
+    from maskbench.mask_sources import check_source
+    from maskbench.systems import check_completions, open_models
 
     named, wanted = _names(models), _names(completions)
     if not named or not wanted:
         raise MaskbenchError("a grid needs at least one model and one completion (--models, --completions)")
     options = EvaluationOptions(align=align, cache=cache, workers=workers, **system)
-    check_models(named, options)
+    check_source(options.mask_source, options.mask_files)
     check_completions(wanted, options)
+    opened = open_models(named, options)
     kept = cache_root() if cache != "never" else None
     sets = _sets(protocol_name, faces, masked, out, workers, kept, options.mask_files)
-    cells = run_grid(sets, named, wanted, out, options, cache_root(), click.echo)
+    cells = run_grid(sets, opened, wanted, out, options, cache_root(), click.echo)
     chosen = _metric(metric, cells)
     found = entries(cells, chosen)
     paths = write_tables(found, sets, chosen, out)

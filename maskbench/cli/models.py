@@ -175,7 +175,10 @@ def fit(
         raise MaskbenchError(f"{out}: is there already; choose another name, or replace it with --force")
     make_folder(out.parent)
     found = training_faces(faces, "arcface112", (112, 112), workers, cache_root(), None)
-    model = fit_classical(method, found.faces, found.subjects, options)
+    try:
+        model = fit_classical(method, found.faces, found.subjects, options)
+    except MaskbenchError as error:
+        raise MaskbenchError(f"{faces}: {method} cannot be fitted on it: {error}") from error
     save_fitted(model, out, [found.name], **({} if licence is None else {"licence": licence}))
     lost = f"; {found.failures} pictures gave no face" if found.failures else ""
     click.echo(f"{method} fitted on {len(found.faces)} faces, people: {len(set(found.subjects.tolist()))}{lost}")

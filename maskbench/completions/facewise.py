@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from maskbench.completions.base import CompletionSpec, check_faces, check_masks, completion_digest
 from maskbench.digest import array_sha256
 from maskbench.errors import MaskbenchError
-
-# Luminance of ITU-R BT.601, as JPEG has it.
-LUMA = np.array([0.299, 0.587, 0.114])
+from maskbench.parallel import one_blas_thread
+from maskbench.pixels import LUMA, dilated
 
 
 class Fill(Protocol):
@@ -55,7 +53,7 @@ class Facewise:
         check_faces(self.spec, faces)
         if not len(faces):
             raise MaskbenchError(f'completion "{self.spec.name}" needs training faces, and there are none')
-        with one_thread():
+        with one_blas_thread():
             fill = self.learn(faces)
         return replace(self, fill=fill, digest=completion_digest(self.spec, array_sha256(faces)))
 
@@ -69,7 +67,7 @@ class Facewise:
         check_faces(self.spec, faces)
         check_masks(faces, masks)
         result = faces.copy()
-        with one_thread():
+        with one_blas_thread():
             for face, mask in zip(result, masks, strict=True):
                 hole = mask == 1
                 if hole.any():
@@ -79,20 +77,13 @@ class Facewise:
 
 def filled(fill: Fill, face: np.ndarray, hole: np.ndarray, guard: int = 0) -> np.ndarray:
     """The filled face (H, W, 3) uint8; only its pixels in ``hole`` count."""
-    distrusted = grown(hole, guard)
+    distrusted = dilated(hole.view(np.uint8), guard).view(bool)
     if distrusted.all():
         return fill.unseen
     known = np.where(distrusted[..., None], np.uint8(0), face)  # a copy: what the mask hides is not shown to anyone
     grey = is_grey(face, distrusted)
     values = to_bytes(fill(known, distrusted, grey))
     return np.repeat(to_bytes(values @ LUMA)[..., None], 3, axis=2) if grey else values
-
-
-def grown(hole: np.ndarray, by: int) -> np.ndarray:
-    """The hole and all pixels at most ``by`` rows and columns away from it."""
-    if by == 0:
-        return hole
-    return cv2.dilate(hole.view(np.uint8), np.ones((2 * by + 1, 2 * by + 1), np.uint8)) > 0
 
 
 def is_grey(face: np.ndarray, hole: np.ndarray) -> bool:
@@ -103,11 +94,3 @@ def is_grey(face: np.ndarray, hole: np.ndarray) -> bool:
 def to_bytes(values: np.ndarray) -> np.ndarray:
     """Values 0 to 255 rounded to uint8; others are clipped."""
     return values if values.dtype == np.uint8 else np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-def one_thread():
-    """A context in which BLAS runs on one thread: sums over several would depend on their number."""
-    import scipy.linalg  # noqa: F401  (loaded before it is limited)
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, user_api="blas")

@@ -8,10 +8,11 @@ from functools import partial
 import numpy as np
 
 from maskbench.completions.base import CompletionSpec, completion_digest
-from maskbench.completions.facewise import LUMA, Facewise
+from maskbench.completions.facewise import Facewise
 from maskbench.completions.membrane import EIGHT, correction, neighbour_slices
 from maskbench.completions.settings import as_mapping, choice, make_settings, number, whole
 from maskbench.completions.stack import LUMA_SIDE, Stack, block_means, make_stack, seen_means
+from maskbench.pixels import LUMA
 
 LEAST_WEIGHT = 1e-3  # of an edge, so that nothing is cut off from the known pixels
 

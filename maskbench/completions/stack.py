@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskbench.completions.facewise import LUMA
 from maskbench.completions.mean_face import mean_of
+from maskbench.pixels import LUMA
 
 # Rows and columns of the pictures that faces are compared by: luminance, and each of the two colour differences.
 LUMA_SIDE, CHROMA_SIDE = 32, 16

@@ -28,8 +28,8 @@ from maskbench.masking.faces import FACE_POLICIES
 from maskbench.masking.journal import Journal
 from maskbench.masking.outputs import ALPHA_FOLDER, FileOutputs, Outputs
 from maskbench.masking.packing import ShardOutputs
-from maskbench.masking.synthesis import Answer, SynthesisConfig, config_dict, failed_row, make_worker, one_blas_thread
-from maskbench.parallel import default_workers, map_items
+from maskbench.masking.synthesis import Answer, SynthesisConfig, config_dict, failed_row, make_worker
+from maskbench.parallel import default_workers, map_items, one_blas_thread
 from maskbench.progress import track
 from maskbench.registry import nearest
 from maskbench.types import ManifestRow

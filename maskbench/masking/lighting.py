@@ -14,13 +14,13 @@ import numpy as np
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking.kernels import compiled
 from maskbench.masking.space import operator
+from maskbench.pixels import LUMA
 
 # Skin that beard, brows, lips and glasses seldom hide: forehead, nose, cheeks, chin sides.
 SKIN = (
     151, 108, 337, 69, 299, 9, 107, 336, 67, 297, 6, 197, 195, 5, 50, 280, 101, 330, 118, 347, 36, 266, 205, 425,
     116, 345, 123, 352, 147, 376, 187, 411, 213, 433, 192, 416, 207, 427, 199, 200, 208, 428,
 )  # fmt: skip
-LUMA = np.array([0.299, 0.587, 0.114])
 USUAL_SKIN = 0.56  # median luma of skin in a well exposed photograph, 0..1
 USUAL_HIGHLIGHT = 0.88
 EXPOSURE_SHARE = 0.65
@@ -190,7 +190,7 @@ def _grid_luma(luma, image, spots, side):  # noqa: ANN001
         row = int(min(max(y0 + (y1 - y0) * ((i + 0.5) / side), 0.0), height - 1.0))
         for j in range(side):
             pixel = image[row, int(min(max(x0 + (x1 - x0) * ((j + 0.5) / side), 0.0), width - 1.0))]
-            luma[i * side + j] = 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+            luma[i * side + j] = LUMA[0] * pixel[0] + LUMA[1] * pixel[1] + LUMA[2] * pixel[2]
 
 
 def strap_sight(image: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -20,12 +20,13 @@ from maskbench.images import decode, read_bytes, read_image, write_image
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.masking.placement import Jitter, sample
 from maskbench.masking.render import render
+from maskbench.pixels import PAPER, tile
 from maskbench.registry import nearest
 from maskbench.types import Landmarks, MaskAsset
 
 STRAIGHT = Jitter(0.0, 0.0, 0.0, 0.0)
 WIDEST = 2400  # pixels; sheets that would be wider are wrapped
-INK, PAPER = (32, 32, 34), 255
+INK = (32, 32, 34)
 Column = list[tuple[str, np.ndarray]]  # captioned pictures, one for each row
 SUPERSAMPLING = 4  # OpenCV's stroke font is drawn this much larger and reduced, which makes it even
 
@@ -252,19 +253,6 @@ def before_after(faces_dir: Path, masked_dir: Path, out: Path, count: int = 8, s
         for folder in (faces_dir, masked_dir)
     ]
     write_image(out, np.vstack(strips))
-
-
-def tile(image: np.ndarray, side: int) -> np.ndarray:
-    """The (H, W, 3) picture in a white square of ``side`` pixels, its proportions kept."""
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(image, size, interpolation=method)
-    square = np.full((side, side, 3), PAPER, np.uint8)
-    top, left = (side - size[1]) // 2, (side - size[0]) // 2
-    square[top : top + size[1], left : left + size[0]] = small
-    return square
 
 
 def checkered(rgba: np.ndarray, pitch: int = 16) -> np.ndarray:

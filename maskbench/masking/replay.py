@@ -53,9 +53,11 @@ def masks_of_run(masked_dir: Path) -> dict[str, MaskAsset]:
             f"{masked_dir}: not written by maskbench synthesize, so nobody knows where its masks are; "
             "take --mask-source segmenter, or file"
         )
-    recorded = read_json(path).get("masks", {})
-    known = list_assets()
-    found = {}
+    found = read_json(path)
+    recorded = found.get("masks") if isinstance(found, dict) else None
+    if not isinstance(recorded, dict) or not recorded:
+        raise MaskbenchError(f"{path}: does not say which masks were drawn; synthesize again")
+    known, loaded = list_assets(), {}
     for name, digest in recorded.items():
         asset = load_asset(known[name]) if name in known else None
         if asset is None or asset.sha256 != digest:
@@ -63,5 +65,5 @@ def masks_of_run(masked_dir: Path) -> dict[str, MaskAsset]:
             raise MaskbenchError(
                 f"{path}: mask {name} {what} since; synthesize again with --save-alpha and take --mask-source file"
             )
-        found[name] = asset
-    return found
+        loaded[name] = asset
+    return loaded

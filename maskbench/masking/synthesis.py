@@ -6,7 +6,6 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +27,7 @@ from maskbench.masking.outputs import Writer
 from maskbench.masking.placement import to_json
 from maskbench.masking.recipes import Recipe, resolve_recipe
 from maskbench.masking.wardrobe import Wardrobe
-from maskbench.parallel import forkable
+from maskbench.parallel import forkable, one_blas_thread
 from maskbench.types import Landmarks, ManifestRow
 
 # Whose versions decide the pixels.
@@ -129,17 +128,6 @@ def make_worker(
         return Answer(row_to_json(done.row), done.cached, done.fault)
 
     return work
-
-
-def one_blas_thread() -> AbstractContextManager:
-    """Compute matrices on one thread, for good or for the length of a ``with``.
-
-    How a product is divided among threads decides the last bits of it: their number must not decide pixels. And for
-    matrices as small as ours more threads take longer.
-    """
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, "blas")
 
 
 def _warm_up(wardrobe: Wardrobe) -> None:

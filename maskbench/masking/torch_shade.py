@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
 from maskbench.masking.grain import TILE, noise_tile
-from maskbench.masking.lighting import LUMA
 from maskbench.masking.render import texture_levels
 from maskbench.masking.torch_raster import Mesh, Pixels, pick
+from maskbench.pixels import LUMA
 from maskbench.types import MaskAsset
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from maskbench.people.atlas import COLUMNS, ROWS
 from maskbench.people.camera import noise_window
 from maskbench.people.model import FaceModel
+from maskbench.pixels import LUMA
 
 DARK, BRIGHT = 62.0, 200.0  # luma of cheeks beyond which the light, not the skin, must have been unusual
 CAST = 0.7  # the share of a colour cast that is taken from a person's skin
@@ -47,8 +48,8 @@ def grain_of(model: FaceModel, seed: int) -> np.ndarray:
 def typology_angle(cheeks: np.ndarray) -> float:
     """Individual typology angle in degrees of cheeks (3,) given as luma, R - Y and B - Y, from CIE L*a*b* under D65
     (Chardon et al. 1991): above 55 very light, 41 light, 28 intermediate, 10 tan, -30 brown, below dark."""
-    luma, red, blue = cheeks
-    colour = luma + np.array([red, -(0.299 * red + 0.114 * blue) / 0.587, blue])
+    (luma, red, blue), weights = cheeks, LUMA.tolist()
+    colour = luma + np.array([red, -(weights[0] * red + weights[2] * blue) / weights[1], blue])
     colour = np.clip(colour, 0, 255).astype(np.float32).reshape(1, 1, 3) / 255
     lightness, _, yellow = cv2.cvtColor(colour, cv2.COLOR_RGB2LAB)[0, 0]
     return float(np.degrees(np.arctan2(lightness - 50, yellow)))

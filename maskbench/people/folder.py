@@ -21,9 +21,7 @@ from maskbench.errors import MaskbenchError
 from maskbench.files import inside, is_temporary, write_bytes
 from maskbench.images import encode, read_image, write_image
 from maskbench.masking.engine import locked, prepare
-from maskbench.masking.preview import tile
-from maskbench.masking.synthesis import one_blas_thread
-from maskbench.parallel import default_workers, forkable, map_items
+from maskbench.parallel import default_workers, forkable, map_items, one_blas_thread
 from maskbench.people.config import CONFIG, PeopleConfig, check_config, describe_config, picture_path
 from maskbench.people.records import (
     JOURNAL,
@@ -35,6 +33,7 @@ from maskbench.people.records import (
     row_to_json,
     write_people,
 )
+from maskbench.pixels import tile
 from maskbench.progress import track
 
 OWN_FILES = (CONFIG, TABLE, POINTS, JOURNAL)

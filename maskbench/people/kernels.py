@@ -7,13 +7,14 @@ import math
 import numpy as np
 
 from maskbench.masking.kernels import compiled
+from maskbench.pixels import LUMA
 
 SKIN, CLOTH, HAIR = 0, 1, 2  # labels of pixels; 255 is background
 NOTHING = 255
 MESH = 468  # vertices of the face mesh, which come first
 PUPIL = 13.0  # its brightness, of 255
 ONE, NONE = np.float32(1), np.float32(0)  # with them arithmetic stays in single precision
-GREEN_RED, GREEN_BLUE = np.float32(0.299 / 0.587), np.float32(0.114 / 0.587)  # ITU-R BT.601: G - Y from R - Y, B - Y
+GREEN_RED, GREEN_BLUE = np.float32(LUMA[0] / LUMA[1]), np.float32(LUMA[2] / LUMA[1])  # G - Y from R - Y, B - Y
 
 
 @compiled

@@ -80,12 +80,14 @@ def find_card(network: Path, card: Path | str | None = None) -> Path:
     """The card of ``network``: the given one, ``<stem>.json`` or ``<file>.json`` beside it.
 
     Raises:
-        RecognizerError: there is none; the message names the places.
+        RecognizerError: there is none, and the message names the places; or the network's own file is empty.
     """
     places = [Path(card)] if card else [network.with_suffix(".json"), network.with_name(network.name + ".json")]
     for place in places:
         if place.is_file():
             return place
+    if network.is_file() and not network.stat().st_size:
+        raise RecognizerError(f"{network}: empty file; get it again")
     remedy = "write one (docs/models.md)"
     if network.suffix.lower() == ".onnx":
         target = network.with_suffix(".json")

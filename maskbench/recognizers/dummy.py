@@ -7,12 +7,12 @@ from zlib import crc32
 import numpy as np
 
 from maskbench.digest import bytes_sha256
+from maskbench.pixels import LUMA
 from maskbench.types import RecognizerSpec, Status
 
 _GRID = 16
 _SIZE = 112
-# Rec. 601 luma.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = LUMA.astype(np.float32)
 # One face in this many fails in "dummy-failing".
 _FAILS_ONE_IN = 4
 

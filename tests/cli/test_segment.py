@@ -163,11 +163,14 @@ def test_a_sheet_shows_pictures_beside_their_masks(photographs, tmp_path):
 
 
 def test_wrong_requests_are_one_line(photographs, tmp_path, capsys):
-    empty = tmp_path / "nothing"
+    empty, file = tmp_path / "nothing", tmp_path / "file"
     empty.mkdir()
+    file.write_text("x")
     for arguments, told in (
         ((empty, tmp_path / "out"), "no images found"),
         ((tmp_path / "absent", tmp_path / "out"), "not a folder"),
+        ((photographs, file), "file: cannot be used (File exists); choose a folder"),
+        ((file, tmp_path / "out"), "file: not a folder"),
         ((photographs, photographs / "masks"), "choose a folder apart"),
         ((photographs, tmp_path), "choose a folder apart"),
         ((photographs, tmp_path / "out", "--sheet", photographs / "sheet.png"), "no place for a sheet"),
@@ -176,6 +179,7 @@ def test_wrong_requests_are_one_line(photographs, tmp_path, capsys):
         assert run(*arguments) == 2
         error = capsys.readouterr().err
         assert told in error and len(error.strip().splitlines()) == 1
+    assert file.read_text() == "x" and not (tmp_path / "out").exists()
 
 
 def test_nothing_segmented_is_an_error_that_names_the_table(tmp_path, capsys):
