@@ -19,6 +19,7 @@ COMMANDS = {
     "dataset": ("maskbench.cli.dataset:dataset", "Build masked LFW, CelebA and AR-style sets from their originals."),
     "protocol": ("maskbench.cli.protocol:protocol", "Make and check evaluation protocols."),
     "models": ("maskbench.cli.models:models", "List, show, check, export, fit and fetch recognizers."),
+    "train": ("maskbench.cli.train:train", "Train recognizers that read masked faces."),
     "evaluate": ("maskbench.cli.evaluate:evaluate", "Run recognizers on a protocol; write scores and results."),
     "grid": ("maskbench.cli.grid:grid", "Every recognizer behind every completion, in one table."),
     "segment": ("maskbench.cli.segment:segment", "Find the masks on photographs; write where they are."),

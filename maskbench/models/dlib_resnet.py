@@ -17,7 +17,7 @@ from maskbench.errors import RecognizerError
 from maskbench.models.dlib_weights import BLOCKS, EMBEDDING_SIZE, INPUT_SIZE, MEAN, read_dlib_weights
 from maskbench.models.export import export_onnx
 
-__all__ = ["MEAN", "STD", "DlibResNet", "export_onnx", "load_dlib_resnet", "read_dlib_weights"]
+__all__ = ["MEAN", "STD", "DlibResNet", "export_onnx", "fold", "load_dlib_resnet", "read_dlib_weights", "unfold"]
 
 STD = (256.0, 256.0, 256.0)
 
@@ -47,14 +47,15 @@ class Block(nn.Module):
         after: channels out.
         halves: whether height and width are halved.
         size: height and width of the input, which fixes the padding, so that export sees constants.
+        folded: without affine layers.
     """
 
-    def __init__(self, before: int, after: int, halves: bool, size: int) -> None:
+    def __init__(self, before: int, after: int, halves: bool, size: int, folded: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, after, 3, stride=2 if halves else 1, padding=0 if halves else 1)
-        self.affine1 = Affine(after)
+        self.affine1 = nn.Identity() if folded else Affine(after)
         self.conv2 = nn.Conv2d(after, after, 3, padding=1)
-        self.affine2 = Affine(after)
+        self.affine2 = nn.Identity() if folded else Affine(after)
         self.halves = halves
         self.size_out = size // 2 if halves else size
         self.gap = self.size_out - (size - 3) // 2 - 1 if halves else 0
@@ -78,19 +79,22 @@ class DlibResNet(nn.Module):
 
     Args:
         size: height and width of the input. The published weights want 150.
+        folded: with the affine layers multiplied into the convolutions before them: the same function, and what is
+            left to train. ``fold`` turns weights of the one into weights of the other.
     """
 
-    def __init__(self, size: int = INPUT_SIZE) -> None:
+    def __init__(self, size: int = INPUT_SIZE, folded: bool = False) -> None:
         super().__init__()
         self.size = size
-        self.stem = nn.ModuleDict({"conv": nn.Conv2d(3, BLOCKS[0][0], 7, stride=2), "affine": Affine(BLOCKS[0][0])})
+        affine = nn.Identity() if folded else Affine(BLOCKS[0][0])
+        self.stem = nn.ModuleDict({"conv": nn.Conv2d(3, BLOCKS[0][0], 7, stride=2), "affine": affine})
         side = ((size - 7) // 2 + 1 - 3) // 2 + 1
         blocks = []
         for before, after, halves in BLOCKS:
             if side < 3:
                 # The last halving of a smaller input has nothing left for a 3 x 3 window.
                 raise ValueError(f"an input of {size} pixels is too small for the network")
-            blocks.append(Block(before, after, halves, side))
+            blocks.append(Block(before, after, halves, side, folded))
             side = blocks[-1].size_out
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(BLOCKS[-1][1], EMBEDDING_SIZE, bias=False)
@@ -100,6 +104,30 @@ class DlibResNet(nn.Module):
         x = F.relu(self.stem["affine"](self.stem["conv"](x)))
         x = self.blocks(F.max_pool2d(x, 3, stride=2))
         return self.fc(x.mean(dim=(2, 3)))
+
+
+def fold(module: DlibResNet) -> DlibResNet:
+    """The same function without affine layers, (w x + b) a + c = (w a) x + (b a + c); the given module stays."""
+    folded = DlibResNet(module.size, folded=True)
+    state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    for name in [name for name in state if name.rpartition(".")[0].rpartition(".")[2].startswith("affine")]:
+        if not name.endswith(".weight"):
+            continue
+        place = name.removesuffix(".weight")
+        scale, shift = state.pop(name), state.pop(f"{place}.bias")
+        before = place.replace("affine", "conv")
+        state[f"{before}.weight"] = state[f"{before}.weight"] * scale.view(-1, 1, 1, 1)
+        state[f"{before}.bias"] = state[f"{before}.bias"] * scale + shift
+    folded.load_state_dict(state)
+    return folded.train(module.training)
+
+
+def unfold(module: DlibResNet) -> DlibResNet:
+    """A folded network with affine layers again, which do nothing; the given module stays as it is."""
+    whole = DlibResNet(module.size)
+    missing, unexpected = whole.load_state_dict(module.state_dict(), strict=False)
+    assert not unexpected and all(".affine" in name for name in missing)
+    return whole.train(module.training)
 
 
 def load_dlib_resnet(path: Path | str) -> DlibResNet:

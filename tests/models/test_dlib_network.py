@@ -1,11 +1,13 @@
-"""dlib's network in torch: its size, its shortcuts against plain NumPy, and its export."""
+"""dlib's network in torch: its size, its shortcuts against plain NumPy, and its folding."""
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from maskbench.models.dlib_resnet import MEAN, STD, Affine, Block, DlibResNet
+from network_weights import randomised
+
+from maskbench.models.dlib_resnet import MEAN, STD, Affine, Block, DlibResNet, fold, unfold
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,70 @@ def test_plain_block():
     with torch.inference_mode():
         expected = torch.relu(x + block.affine2(block.conv2(torch.relu(block.affine1(block.conv1(x))))))
         torch.testing.assert_close(block(x), expected)
+
+
+@pytest.fixture(scope="module")
+def trained() -> DlibResNet:
+    """Weights, scales and shifts that are none of them a formality."""
+    return randomised(DlibResNet(), 3)
+
+
+@pytest.fixture(scope="module")
+def faces() -> torch.Tensor:
+    return torch.randn(3, 3, 150, 150, generator=torch.Generator().manual_seed(4)) * 0.3
+
+
+class TestFolding:
+    def test_the_same_function(self, trained, faces):
+        with torch.inference_mode():
+            expected, found = trained(faces), fold(trained)(faces)
+        assert expected.std() > 0.05 and (expected[0] - expected[1]).abs().max() > 0.01
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-5)
+
+    def test_and_back_again(self, trained, faces):
+        folded = fold(trained)
+        whole = unfold(folded)
+        with torch.inference_mode():
+            assert torch.equal(whole(faces), folded(faces))  # times one and plus zero change no bit
+        assert set(whole.state_dict()) == set(trained.state_dict())
+        for name, module in whole.named_modules():
+            if isinstance(module, Affine):
+                assert (module.weight == 1).all() and (module.bias == 0).all(), name
+        assert all(torch.equal(a, b) for a, b in zip(fold(whole).parameters(), folded.parameters(), strict=True))
+
+    def test_parameters(self, trained):
+        """Without scale and shift of every channel after each of 29 convolutions."""
+        channels = 32 * 7 + 64 * 8 + 128 * 6 + 256 * 8
+        folded = fold(trained)
+        assert sum(p.numel() for p in folded.parameters()) == 5_614_592 - 2 * channels == 5_607_488
+        assert sum(p.numel() for p in unfold(folded).parameters()) == 5_614_592
+        assert not any(isinstance(module, Affine) for module in folded.modules())
+
+    def test_one_layer_by_hand(self, trained):
+        before, after = trained.state_dict(), fold(trained).state_dict()
+        for conv, affine in (("stem.conv", "stem.affine"), ("blocks.9.conv2", "blocks.9.affine2")):
+            scale, shift = before[f"{affine}.weight"].numpy(), before[f"{affine}.bias"].numpy()
+            weight, bias = before[f"{conv}.weight"].numpy(), before[f"{conv}.bias"].numpy()
+            np.testing.assert_allclose(after[f"{conv}.weight"], weight * scale[:, None, None, None], rtol=1e-6)
+            np.testing.assert_allclose(after[f"{conv}.bias"], bias * scale + shift, rtol=1e-5, atol=1e-7)
+
+    @pytest.mark.parametrize("turn", [fold, unfold])
+    def test_the_given_network_stays_as_it_is(self, trained, turn):
+        given = trained if turn is fold else fold(trained)
+        before = {name: value.clone() for name, value in given.state_dict().items()}
+        made = turn(given)
+        with torch.no_grad():
+            for value in made.parameters():
+                value.zero_()
+        assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+        assert set(before) == set(given.state_dict())
+
+    @pytest.mark.parametrize("turn", [fold, unfold])
+    def test_size_and_mode_stay(self, turn):
+        for module in (DlibResNet(112, folded=turn is unfold).train(), DlibResNet(150, folded=turn is unfold).eval()):
+            made = turn(module)
+            assert made.size == module.size and made.training == module.training
+
+    def test_what_is_folded_already(self, trained):
+        once = fold(trained)
+        assert all(torch.equal(a, b) for a, b in zip(fold(once).parameters(), once.parameters(), strict=True))

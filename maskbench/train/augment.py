@@ -1,0 +1,120 @@
+"""What alignment, a poor crop, light and camera do to a training picture. Every function leaves its input as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from maskbench.align import Template, estimate_similarity, template_at, warp
+from maskbench.images import encode_jpeg
+
+CROP112 = template_at("arcface112")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far, and how often.
+
+    Attributes:
+        shift: largest shift of the crop, as a share of its size; turn: in degrees; scale: as a share.
+        flip: probability of the mirror image.
+        crop112: of a detour over a 112x112 ArcFace crop, whose border is repeated outside, as in packed test sets.
+        colour: of other brightness, contrast, gamma and white balance; grey: of no colours.
+        small: of fewer pixels; blur, noise, jpeg: of each of these.
+        recolour: of another brightness and tint for what is worn; patch: of a plain or noisy shape over the face that
+            is no mask.
+    """
+
+    shift: float = 0.02
+    turn: float = 3.0
+    scale: float = 0.04
+    flip: float = 0.5
+    crop112: float = 0.3
+    colour: float = 0.5
+    grey: float = 0.1
+    small: float = 0.15
+    blur: float = 0.1
+    noise: float = 0.15
+    jpeg: float = 0.2
+    recolour: float = 0.2
+    patch: float = 0.0
+
+
+def jitter_matrix(rng: np.random.Generator, how: Augmentation, size: tuple[int, int], margin: int) -> np.ndarray:
+    """A similarity (2, 3) from a crop with a margin to a crop of ``size``, turned, scaled and shifted a little."""
+    height, width = size
+    angle = np.deg2rad(rng.uniform(-how.turn, how.turn))
+    factor = np.exp(rng.uniform(-how.scale, how.scale))
+    shift = rng.uniform(-how.shift, how.shift, 2) * (width, height)
+    linear = factor * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    return np.column_stack([linear, middle + shift - linear @ (middle + margin)])
+
+
+def degrade(rng: np.random.Generator, face: np.ndarray, how: Augmentation, template: Template) -> np.ndarray:
+    """Colours, a detour over a smaller crop, and the camera: (H, W, 3) uint8 to the same."""
+    if rng.random() < how.colour:
+        face = cv2.LUT(np.ascontiguousarray(face), _curves(rng))
+    if rng.random() < how.grey:
+        face = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < how.crop112:
+        face = through_crop(face, template)
+    return _camera(rng, face, how)
+
+
+def through_crop(face: np.ndarray, template: Template) -> np.ndarray:
+    """The face as it looks when it is cut from a 112x112 ArcFace crop instead of from the photograph."""
+    there = estimate_similarity(template.points, CROP112.points)
+    back = estimate_similarity(CROP112.points, template.points)
+    return warp(warp(face, there, CROP112.size), back, template.size)
+
+
+def _curves(rng: np.random.Generator) -> np.ndarray:
+    """Gamma, contrast, brightness and white balance as a table (1, 256, 3) uint8."""
+    x = (np.arange(256)[:, None] / 255) ** np.exp(rng.uniform(-0.35, 0.35))
+    x = (x - 0.5) * rng.uniform(0.75, 1.25) + 0.5 + rng.uniform(-0.1, 0.1)
+    return np.clip(x * rng.uniform(0.92, 1.08, 3) * 255 + 0.5, 0, 255).astype(np.uint8)[None]
+
+
+def _camera(rng: np.random.Generator, face: np.ndarray, how: Augmentation) -> np.ndarray:
+    height, width = face.shape[:2]
+    if rng.random() < how.small:
+        factor = rng.uniform(0.3, 0.9)
+        few = max(8, int(width * factor)), max(8, int(height * factor))
+        face = cv2.resize(cv2.resize(face, few, interpolation=cv2.INTER_AREA), (width, height))
+    if rng.random() < how.blur:
+        face = cv2.GaussianBlur(face, (0, 0), rng.uniform(0.4, 1.6))
+    if rng.random() < how.noise:
+        noise = rng.standard_normal(face.shape, np.float32) * np.float32(rng.uniform(2, 12))
+        face = np.clip(face + noise, 0, 255).astype(np.uint8)
+    if rng.random() < how.jpeg:
+        data = np.frombuffer(encode_jpeg(np.ascontiguousarray(face), int(rng.integers(30, 95))), np.uint8)
+        face = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+    return face
+
+
+def recoloured(rng: np.random.Generator, face: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """What is worn in another brightness and tint, so that no set of colours is learnt by heart."""
+    gain = rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)
+    offset = rng.uniform(-40, 40) + rng.uniform(-15, 15, 3)
+    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)[None]
+    worn = cv2.LUT(np.ascontiguousarray(face), table)
+    share = alpha.astype(np.float32)[..., None] / 255
+    return (worn * share + face * (1 - share) + 0.5).astype(np.uint8)
+
+
+def patched(rng: np.random.Generator, face: np.ndarray) -> np.ndarray:
+    """A plain or noisy polygon, anywhere, over about a fifteenth of the picture on average: no mask at all."""
+    height, width = face.shape[:2]
+    shape = np.zeros((height, width), np.uint8)
+    middle = rng.uniform(0.1, 0.9, 2) * (width, height)
+    reach = np.sqrt(rng.uniform(0.02, 0.2) * width * height / np.pi) * np.exp(rng.uniform(-0.4, 0.4, 2))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 12))))
+    far = reach * rng.uniform(0.7, 1.2, (len(angles), 1))
+    outline = middle + np.column_stack([np.cos(angles), np.sin(angles)]) * far
+    cv2.fillPoly(shape, [np.rint(outline).astype(np.int32)], 255, lineType=cv2.LINE_AA)
+    colour = rng.uniform(0, 255, 3) + rng.standard_normal((height, width, 1)) * rng.choice([0.0, 25.0])
+    share = shape.astype(np.float32)[..., None] / 255
+    return np.clip(colour * share + face * (1 - share) + 0.5, 0, 255).astype(np.uint8)

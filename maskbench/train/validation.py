@@ -1,0 +1,88 @@
+"""How a student does on people that it was not trained on, bare and masked: every pair of their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from maskbench.align import Template
+from maskbench.errors import MaskbenchError
+from maskbench.metrics.eer import eer
+from maskbench.metrics.errors import fnmr_at_fmr
+from maskbench.train.data import MaskMix, TrainingFaces, View
+from maskbench.train.prepare import PreparedFaces
+
+SEED = 20_000  # of the masks, which are the same for every student
+BATCH = 64
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+class Validation:
+    """Labelled faces, bare and with one mask each.
+
+    Args:
+        faces: prepared for the student's template; every one has a subject.
+        template: the student's.
+        recipes: of the masks, with weights.
+
+    Raises:
+        MaskbenchError: a face has no subject, or there are too few for mated and non-mated pairs.
+    """
+
+    def __init__(self, faces: PreparedFaces, template: Template, recipes: dict[str, float]) -> None:
+        names = [subject for subject in faces.subjects if subject is not None]
+        if len(names) < len(faces) or len(set(names)) < 2 or len(set(names)) == len(names):
+            raise MaskbenchError(
+                f"{faces.sets[0].name}: validation needs a folder for each of at least two people, with several "
+                "pictures of some"
+            )
+        self._data = TrainingFaces(faces, template, MaskMix(recipes, 1.0, SEED), None, SEED, clean=True)
+        _, self._label = np.unique(names, return_inverse=True)
+
+    def __call__(self, embed: Embed, comparator: str) -> dict[str, float]:
+        """EER and FNMR at FMR 1 % in three conditions, by name.
+
+        Args:
+            embed: faces (N, H, W, 3) uint8 to templates (N, D) float32.
+            comparator: "cosine" or "negative-l2".
+
+        Raises:
+            MaskbenchError: a picture can no longer be read.
+        """
+        sides: dict[str, list[np.ndarray]] = {"unmasked": [], "masked": []}
+        for start in range(0, len(self._data), BATCH):
+            views = [self._view(index) for index in range(start, min(start + BATCH, len(self._data)))]
+            sides["unmasked"].append(embed(np.stack([view.clean for view in views])))
+            sides["masked"].append(embed(np.stack([view.student for view in views])))
+        bare, masked = (np.concatenate(vectors).astype(np.float64) for vectors in sides.values())
+        pairs = {"umr_ump": (bare, bare), "umr_mp": (bare, masked), "mr_mp": (masked, masked)}
+        return {
+            f"{condition}_{name}": value
+            for condition, (references, probes) in pairs.items()
+            for name, value in self._rates(score_all(references, probes, comparator), references is probes).items()
+        }
+
+    def _view(self, index: int) -> View:
+        view = self._data[0, index]
+        if not isinstance(view, View):
+            raise MaskbenchError(f"validation: {self._data.faces.keys[index]}: {view[1]}")
+        return view
+
+    def _rates(self, scores: np.ndarray, symmetric: bool) -> dict[str, float]:
+        same = self._label[:, None] == self._label[None, :]
+        # No picture is compared with itself, nor with itself under a mask; a symmetric matrix counts each pair once.
+        use = np.triu(np.ones_like(same), 1) if symmetric else ~np.eye(len(same), dtype=bool)
+        mated, non_mated = np.sort(scores[same & use]), np.sort(scores[~same & use])
+        point = fnmr_at_fmr(mated, non_mated, 0.01)
+        rates = {"eer": eer(mated, non_mated).value}
+        return rates if point.fnmr is None else {**rates, "fmr100": point.fnmr}
+
+
+def score_all(references: np.ndarray, probes: np.ndarray, comparator: str) -> np.ndarray:
+    """(R, P) scores of all with all; larger is more alike."""
+    if comparator == "cosine":
+        unit = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (references, probes)]
+        return unit[0] @ unit[1].T
+    squares = (references**2).sum(1)[:, None] + (probes**2).sum(1)[None] - 2 * references @ probes.T
+    return -np.sqrt(np.maximum(squares, 0))
