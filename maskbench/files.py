@@ -85,7 +85,8 @@ def _write_new(path: str, data: bytes) -> None:
 def _unwritable(path: Path | str, error: OSError) -> MaskbenchError:
     if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
         return NameRefusedError(f"{path}: cannot be written ({error.strerror}); choose another name or folder")
-    return MaskbenchError(f"{path}: cannot be written ({error.strerror or error}); choose a folder you may write to")
+    remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder you may write to"
+    return MaskbenchError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
 def _forget(temporary: str) -> None:

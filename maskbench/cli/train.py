@@ -66,6 +66,7 @@ def _plain(value: object) -> object:
 @click.option("--resume", is_flag=True, help="Go on after an interruption.")
 @click.option("--accelerator", default="auto", show_default=True, help="auto, cpu, cuda.")
 @click.option("--devices", default="1", show_default=True, help="How many, or auto.")
+@click.option("--nodes", default=1, show_default=True, help="Machines, when torchrun has started several.")
 @click.option("--workers", default=-1, show_default=True, help="Processes that make pictures; -1: as many as fit.")
 @click.option("--checkpoint-seconds", default=120.0, show_default=True, help="How often the state is kept.")
 @click.option("--no-crops", is_flag=True, help="Keep no crops on disk: for sets of millions.")
@@ -74,7 +75,7 @@ def _plain(value: object) -> object:
 def maskinv(
     recipe: str, data: tuple[Path, ...], subjects: Path | None, labels: Path | None, out: Path, validation: Path | None,
     validation_subjects: Path | None, changes: tuple[str, ...], resume: bool, accelerator: str, devices: str,
-    workers: int, checkpoint_seconds: float, no_crops: bool, licence: str, terms: str,
+    nodes: int, workers: int, checkpoint_seconds: float, no_crops: bool, licence: str, terms: str,
 ) -> None:  # fmt: skip
     """Template-level knowledge distillation: a student gives the masked face its teacher's template of the bare one."""
     from maskbench.errors import MaskbenchError
@@ -86,12 +87,14 @@ def maskinv(
     chosen = load_recipe(full if full in shipped_recipes() else recipe, changes)
     if labels and len(data) > 1:
         raise MaskbenchError(f"{labels}: belongs to one set of faces, but {len(data)} are given; train with folders")
+    if validation_subjects and not validation:
+        raise MaskbenchError(f"{validation_subjects}: a list of people, but no faces of theirs; give --validation")
     if devices != "auto" and not devices.isdecimal():
         raise MaskbenchError(f'--devices "{devices}" is no number; give how many, or auto')
     from maskbench.train.loop import Machine
     from maskbench.train.run import Source, train_maskinv
 
-    machine = Machine(accelerator, devices if devices == "auto" else int(devices), "auto", workers, checkpoint_seconds)
+    machine = Machine(accelerator, devices if devices == "auto" else int(devices), "auto", workers, checkpoint_seconds, nodes)
     held_out = Source(validation, validation_subjects) if validation else None
     sources = _sources(data, subjects, labels)
     try:

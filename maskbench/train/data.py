@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from maskbench.align import Template
 from maskbench.digest import generator
-from maskbench.errors import MaskbenchError
+from maskbench.errors import ImageError, MaskbenchError
 from maskbench.masking.render import MaskedImage
 from maskbench.masking.transform import RandomMask
 from maskbench.masking.wardrobe import unit
@@ -102,7 +102,7 @@ class TrainingFaces(Dataset):
         cv2.setNumThreads(0)  # the processes are the parallelism
         try:
             crop, mesh = self.faces.crop(index)
-        except MaskbenchError as error:
+        except ImageError as error:
             return index, str(error)
         key = self.faces.keys[index]
         rng = generator(self.seed, str(epoch), key, "view")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,10 +57,10 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Machine:
-    """Where training runs; nothing here changes what is learnt, up to rounding.
+    """Where training runs. Only the number of processes changes what is learnt, since each draws its own margins.
 
     Attributes:
-        accelerator, devices, strategy: as Fabric takes them; ``torchrun`` sets them for several machines.
+        accelerator, devices, strategy, nodes: as Fabric takes them.
         workers: processes that make batches in each process; 0: none, -1: as many as fit.
         checkpoint_seconds: how often the state is kept.
     """
@@ -69,6 +70,7 @@ class Machine:
     strategy: str = "auto"
     workers: int = -1
     checkpoint_seconds: float = 120.0
+    nodes: int = 1
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Progress:
     failures: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)  # of losses that are not logged yet
+    bad: tuple[int, int] = (0, 0)  # steps without a finite gradient: in a row, and since the last line of the log
 
 
 def launch(machine: Machine, precision: str) -> Any:
@@ -94,12 +97,21 @@ def launch(machine: Machine, precision: str) -> Any:
     warnings.filterwarnings("ignore", module=r"lightning\.fabric")
     try:
         fabric = Fabric(
-            accelerator=machine.accelerator, devices=machine.devices, strategy=machine.strategy, precision=precision
-        )
+            accelerator=machine.accelerator, devices=machine.devices, strategy=machine.strategy, precision=precision,
+            num_nodes=machine.nodes,
+        )  # fmt: skip
     except Exception as error:  # MisconfigurationException, ValueError, RuntimeError
         why = " ".join(str(error).split())[:200]
         raise MaskbenchError(f"training cannot start on {machine.accelerator}: {why}") from error
+    if precision == "16-mixed" and fabric.device.type == "cpu":
+        raise MaskbenchError("precision 16-mixed needs a GPU; take bf16-mixed or 32-true (--set precision=32-true)")
     fabric.launch()
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != fabric.world_size:
+        raise MaskbenchError(
+            f"{started} processes were started, but training would run on {fabric.world_size} in each; give as many "
+            "--devices (and --nodes) as torchrun was told"
+        )
     return fabric
 
 
@@ -128,13 +140,19 @@ def fit(
     wrapped = dict(zip(optimizers, _setup(fabric, list(optimizers.values())), strict=True))
     progress = _begin(fabric, method, optimizers, out, resume, identity)
     log = _Log(out, progress.step) if fabric.is_global_zero else None
-    state = _Steps(fabric, method, wrapped, settings, plan, last, progress.sums)
-    batches = load_batches(
-        data, plan.batches(progress.step, last), _workers(machine, fabric.world_size), fabric.device.type == "cuda"
-    )
+    state = _Steps(fabric, method, wrapped, settings, plan, last)
+    state.sums, (state.bad, state.skipped) = dict(progress.sums), progress.bad
+    workers, on_gpu = _workers(machine), fabric.device.type == "cuda"
+    batches = _timed(load_batches(data, plan.batches(progress.step, last), workers, on_gpu), state)
+    shown = track(batches, last, f"training, {last} steps", progress.step) if fabric.is_global_zero else batches
     started = kept = time.monotonic()
-    for batch in track(_timed(batches, state), last, f"training, {last} steps", progress.step):
+    for batch in shown:
         progress.failures |= {data.faces.keys[index]: reason for index, reason in batch.failures}
+        if not len(batch):
+            raise MaskbenchError(
+                f"step {progress.step}: no picture of a whole batch could be read ({batch.failures[0][1]}); see whether "
+                "they are still there, then --resume"
+            )
         state.step(progress.step, batch)
         progress.step += 1
         at_end, at_epoch = progress.step == last, progress.step % plan.steps == 0
@@ -149,12 +167,24 @@ def fit(
             about = {
                 "step": progress.step, "identity": dict(identity), "failures": progress.failures,
                 "seconds": progress.seconds + time.monotonic() - started, "scaler": _scaler(fabric),
-                "sums": state.sums,
+                "sums": state.sums, "bad": [state.bad, state.skipped],
             }  # fmt: skip
             save_checkpoint(out / NAME, method.modules, optimizers, about)
             kept = time.monotonic()
     progress.seconds += time.monotonic() - started
+    progress.failures = _of_all(fabric, progress.failures)
+    if log:
+        log.close()
     return progress
+
+
+def _of_all(fabric: Any, failures: dict[str, str]) -> dict[str, str]:
+    """The failures of all processes."""
+    if fabric.world_size == 1:
+        return failures
+    found: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(found, failures)
+    return {key: reason for one in found for key, reason in one.items()}
 
 
 def _setup(fabric: Any, optimizers: list[torch.optim.Optimizer]) -> Sequence[Any]:
@@ -194,24 +224,20 @@ class _Steps:
     """One optimizer step at a time, and what the last ones were like."""
 
     def __init__(
-        self, fabric: Any, method: Method, optimizers: dict[str, Any], settings: Optimiser, plan: BatchPlan, last: int,
-        sums: Mapping[str, float],
-    ) -> None:  # fmt: skip
+        self, fabric: Any, method: Method, optimizers: dict[str, Any], settings: Optimiser, plan: BatchPlan, last: int
+    ) -> None:
         self._fabric, self._method, self._optimizers, self._settings = fabric, method, optimizers, settings
         self._plan, self._last = plan, last
-        self._bad = 0
+        self.bad = 0
         self._reset()
-        self.sums = dict(sums)
 
     def _reset(self) -> None:
         self.sums: dict[str, float] = {}  # of the losses since the last summary, and of the steps, under ""
         self._faces = 0
-        self._since, self.waited, self._skipped = time.monotonic(), 0.0, 0
+        self._since, self.waited, self.skipped = time.monotonic(), 0.0, 0
 
     def step(self, step: int, batch: Batch) -> None:
         """Every turn of the method on one batch; a turn without a finite gradient is left out and counted."""
-        if not len(batch):
-            return
         batch = batch.to(self._fabric.device)
         rate = rate_at(self._settings, step, self._plan.steps, self._last)
         random = step_generator(self._plan.seed, step, self._plan.rank)
@@ -220,6 +246,8 @@ class _Steps:
                 group["lr"] = rate * group.get("rate", 1.0)
             with self._fabric.autocast():
                 losses = self._method.losses(turn, batch, random)
+            for other in self._optimizers.values():  # what an earlier turn left behind is no part of this one
+                other.zero_grad()
             self._fabric.backward(losses["loss"])
             self._apply(step, optimizer)
             for name, value in losses.items():
@@ -229,29 +257,32 @@ class _Steps:
         self._faces += len(batch) * self._plan.world
 
     def _apply(self, step: int, optimizer: Any) -> None:
-        weights = [p for group in optimizer.param_groups if group.get("clipped", True) for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(weights, math.inf) if _scaler(self._fabric) is None else None
-        if norm is None:  # half precision: the scaler looks for itself, and lowers its scale
-            self._unscale(optimizer)
-            norm = torch.nn.utils.clip_grad_norm_(weights, self._settings.clip)
+        groups = optimizer.param_groups
+        clipped = [weight for group in groups if group.get("clipped", True) for weight in group["params"]]
+        others = [weight for group in groups if not group.get("clipped", True) for weight in group["params"]]
+        scaled = _scaler(self._fabric) is not None
+        if scaled:
+            self._fabric.strategy.precision.unscale_gradients(optimizer.optimizer)
+        finite = bool(torch.isfinite(torch.nn.utils.get_total_norm([w.grad for w in others if w.grad is not None])))
+        # A norm that is not finite would make every gradient NaN; such a step is left out.
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in clipped if weight.grad is not None])
+        finite = finite and bool(torch.isfinite(norm))
+        if finite:
+            torch.nn.utils.clip_grads_with_norm_(clipped, self._settings.clip, norm)
+        if finite or scaled:  # the scaler looks for itself, leaves the step out, and lowers its scale
             optimizer.step()
-        elif torch.isfinite(norm):
-            factor = min(1.0, self._settings.clip / (float(norm) + 1e-6))
-            for weight in weights if factor < 1.0 else ():
-                if weight.grad is not None:
-                    weight.grad.mul_(factor)
-            optimizer.step()
-        optimizer.zero_grad()
-        self._bad = 0 if torch.isfinite(norm) else self._bad + 1
-        self._skipped += not torch.isfinite(norm)
-        if self._bad >= MOST_BAD_STEPS:
+        self._count(step, finite)
+
+    def _count(self, step: int, finite: bool) -> None:
+        self.bad = 0 if finite else self.bad + 1
+        self.skipped += not finite
+        if self.bad == 1 and self._fabric.is_global_zero:
+            print(f"step {step}: a gradient is not finite; the step is left out", file=sys.stderr)
+        if self.bad >= MOST_BAD_STEPS:
             raise MaskbenchError(
                 f"step {step}: no finite gradient in {MOST_BAD_STEPS} steps in a row; lower optimiser.rate, "
                 "or train in precision 32-true"
             )
-
-    def _unscale(self, optimizer: Any) -> None:
-        self._fabric._strategy.precision.unscale_gradients(optimizer.optimizer)
 
     def summary(self, step: int) -> dict[str, Any]:
         """Means since the last summary."""
@@ -264,8 +295,8 @@ class _Steps:
             "rate": rate_at(self._settings, step - 1, self._plan.steps, self._last),
             "images_per_second": round(self._faces / spent, 1), "waiting": round(self.waited / spent, 4),
         }  # fmt: skip
-        if self._skipped:
-            found["skipped_steps"] = self._skipped
+        if self.skipped:
+            found["skipped_steps"] = self.skipped
         self._reset()
         return found
 
@@ -274,7 +305,15 @@ def _timed(batches: Iterator[Batch], state: _Steps) -> Iterator[Batch]:
     """The batches, while ``state.waited`` counts how long they let us wait."""
     while True:
         asked = time.monotonic()
-        batch = next(batches, None)
+        try:
+            batch = next(batches, None)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise MaskbenchError(
+                "a process that makes pictures ended (too little memory, or shared memory, is the usual reason); "
+                "give fewer --workers, or --workers 0, and --resume"
+            ) from error
         state.waited += time.monotonic() - asked
         if batch is None:
             return
@@ -292,14 +331,18 @@ def _begin(
         return Progress()
     refuse_other_run(path, read_about(path)["identity"], identity)
     about = load_checkpoint(path, method.modules, optimizers)
-    if (scaler := getattr(fabric._strategy.precision, "scaler", None)) and about.get("scaler"):
+    if (scaler := getattr(fabric.strategy.precision, "scaler", None)) and about.get("scaler"):
         scaler.load_state_dict(about["scaler"])
-    return Progress(about["step"], dict(about["failures"]), about["seconds"], dict(about["sums"]))
+    return Progress(about["step"], dict(about["failures"]), about["seconds"], dict(about["sums"]), tuple(about["bad"]))
 
 
 def refuse_other_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise MaskbenchError, naming what differs, unless a checkpoint belongs to a run of the same identity."""
-    before, after = _flat(then), _flat(json.loads(json.dumps(dict(now))))
+    """Raise MaskbenchError, naming what differs, unless a checkpoint belongs to a run of the same identity.
+
+    Args:
+        then: of the checkpoint's run; now: of this one, or the part of it that is known.
+    """
+    before, after = _flat({name: then.get(name) for name in now}), _flat(json.loads(json.dumps(dict(now))))
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             raise MaskbenchError(
@@ -322,16 +365,16 @@ def _short(value: Any) -> str:
 
 
 def _scaler(fabric: Any) -> dict[str, Any] | None:
-    scaler = getattr(fabric._strategy.precision, "scaler", None)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
     return scaler.state_dict() if scaler else None
 
 
-def _workers(machine: Machine, world: int) -> int:
+def _workers(machine: Machine) -> int:
     """Processes that make batches for one process: the processors less one for the loop, at least one."""
     if machine.workers >= 0:
         return machine.workers
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, count // world - 1))
+    return max(1, min(16, count // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
@@ -369,11 +412,16 @@ class _Log:
                 if isinstance(value, (int, float)) and name != "step":
                     self._board.add_scalar(name, value, values["step"])
 
+    def close(self) -> None:
+        """Let TensorBoard write what it has."""
+        if self._board:
+            self._board.close()
+
 
 def _tensorboard(out: Path, step: int) -> Any:
     """A writer where TensorBoard is installed, else None."""
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    except Exception:  # an installation that is broken is as good as none
         return None
     return SummaryWriter(out / "tensorboard", purge_step=step + 1)

@@ -159,7 +159,9 @@ class MarginHead(nn.Module):
             return F.linear(F.normalize(templates.float() - self.centre), F.normalize(self.weight.float()))
 
     def forward(self, templates: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The mean cross-entropy over the batch, a scalar; ``generator`` draws the margins."""
+        """The mean cross-entropy over the batch, a scalar, 0 for an empty one; ``generator`` draws the margins."""
+        if not len(labels):  # every process must have a gradient for every weight
+            return self.weight.sum() * 0
         cosines = self.cosines(templates)
         own = cosines.gather(1, labels[:, None])[:, 0]
         logits = margin_logits(cosines, labels, draw_margins(own, self.margin, generator), self.margin)

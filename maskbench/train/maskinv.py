@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from maskbench.errors import MaskbenchError
-from maskbench.registry import nearest
+from maskbench.recognizers.base import checked_embed
 from maskbench.train.data import Batch
-from maskbench.train.losses import KD_KINDS, Margin, MarginHead, margin_named, template_kd
+from maskbench.train.losses import Margin, MarginHead, margin_named, template_kd
 from maskbench.train.recipe import Losses, Recipe
 from maskbench.types import Recognizer, RecognizerSpec
 
@@ -52,8 +52,8 @@ class MaskInv:
         spec: what the student reads and gives.
         recipe: its losses and frozen parameters.
         subjects: (N,) of the training faces.
-        templates: (N, 2, D) of ``templates.teacher_templates``; also needed where the teacher runs along, to know the
-            classes' and the templates' centres.
+        templates: (N, 2, D) of ``templates.teacher_templates``; None where the teacher runs along and neither classes
+            nor centre nor variance are taken from it.
         teacher: runs along on the clean views; None takes ``templates`` for targets.
 
     Raises:
@@ -64,29 +64,36 @@ class MaskInv:
 
     def __init__(
         self, student: nn.Module, spec: RecognizerSpec, recipe: Recipe, subjects: Sequence[str | None],
-        templates: np.ndarray, teacher: Recognizer | None = None,
+        templates: np.ndarray | None, teacher: Recognizer | None = None,
     ) -> None:  # fmt: skip
-        if templates.shape[2] != spec.embedding_size:
+        theirs = spec.embedding_size if templates is None else templates.shape[2]
+        theirs = teacher.spec.embedding_size if teacher else theirs
+        if theirs != spec.embedding_size:
             raise MaskbenchError(
-                f"recipe {recipe.name}: the teacher's templates have {templates.shape[2]} numbers, the student's "
+                f"recipe {recipe.name}: the teacher's templates have {theirs} numbers, the student's "
                 f"{spec.embedding_size}; choose a teacher and a student of one size"
             )
-        if recipe.losses.distillation not in KD_KINDS:
-            kind = recipe.losses.distillation
-            raise MaskbenchError(f'recipe {recipe.name}: no distillation "{kind}"; {nearest(kind, KD_KINDS)}')
         self.losses_of, self.spec, self.teacher = recipe.losses, spec, teacher
-        self._frozen = recipe.student.frozen
-        _freeze(student, self._frozen, recipe.name)
+        self._still = _freeze(student, recipe.student.frozen, recipe.name)
         self.modules: dict[str, nn.Module] = {"student": student}
         labels, classes = class_labels(subjects, recipe.losses.unlabelled)
+        if templates is None:
+            templates = np.zeros((1, 2, spec.embedding_size), np.float32)
         usable = np.isfinite(templates).all(axis=(1, 2))
-        centre = torch.from_numpy(templates[usable].mean(axis=(0, 1)))
-        self._variance = float(templates[usable].reshape(-1, templates.shape[2]).var(axis=0).mean())
+        known = templates[usable]
+        centre = torch.from_numpy(known.mean(axis=(0, 1), dtype=np.float64).astype(np.float32))
+        self._variance = float(known.var(axis=(0, 1), dtype=np.float64).mean())
         self._labels, self._targets = torch.from_numpy(labels), torch.from_numpy(templates)
         self._head_rate = (recipe.optimiser.head_rate or recipe.optimiser.rate) / recipe.optimiser.rate
-        if recipe.losses.margin_weight > 0 and classes > 1:
-            start = _class_means(templates, labels, classes, usable, centre.numpy())
-            weights = torch.from_numpy(start) if recipe.losses.classes == "teacher" else None
+        if recipe.losses.margin_weight > 0:
+            if classes < 2:
+                raise MaskbenchError(
+                    f"recipe {recipe.name}: a margin loss needs two classes, but these faces make {classes}; give "
+                    "labelled people, or set losses.margin_weight=0"
+                )
+            weights = None
+            if recipe.losses.classes == "teacher":
+                weights = torch.from_numpy(_class_means(templates, labels, classes, usable, centre.numpy()))
             self.modules["head"] = MarginHead(
                 spec.embedding_size, classes, margin_of(recipe.losses), centre if recipe.losses.centred else None,
                 weights, recipe.seed,
@@ -96,8 +103,8 @@ class MaskInv:
         self._shift = torch.from_numpy(-np.array(spec.mean) * scale).float().view(1, 3, 1, 1)
 
     def move(self, device: torch.device) -> None:
-        """Templates, labels and normalisation to the device."""
-        for name in ("_labels", "_targets", "_scale", "_shift"):
+        """Labels and normalisation to the device; templates stay where they are, for there may be many."""
+        for name in ("_labels", "_scale", "_shift"):
             setattr(self, name, getattr(self, name).to(device))
 
     def parameters_of(self, turn: str) -> list[dict[str, Any]]:
@@ -110,6 +117,8 @@ class MaskInv:
 
     def losses(self, turn: str, batch: Batch, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """"loss", and its parts "distillation" and "margin" before they are weighted."""
+        for module in self._still:
+            module.eval()
         ours = self.modules["student"](self.normalised(batch.faces)).float()
         theirs = self._taught(batch)
         known = torch.isfinite(theirs).all(dim=1)
@@ -117,7 +126,7 @@ class MaskInv:
         pulled = template_kd(ours[known], theirs[known], how.distillation, self._variance)
         found = {"loss": how.weight * pulled, "distillation": pulled}
         labels = self._labels[batch.index]
-        if "head" in self.modules and bool((labels >= 0).any()):
+        if "head" in self.modules:
             pushed = self.modules["head"](ours[labels >= 0], labels[labels >= 0], generator)
             found |= {"loss": found["loss"] + how.margin_weight * pushed, "margin": pushed}
         return found
@@ -129,14 +138,14 @@ class MaskInv:
 
     def _taught(self, batch: Batch) -> torch.Tensor:
         if self.teacher is None:
-            return self._targets[batch.index, batch.flipped.long()]
+            return self._targets[batch.index.cpu(), batch.flipped.cpu().long()].to(batch.faces.device)
         assert batch.clean is not None
-        vectors, _ = self.teacher.embed(np.ascontiguousarray(batch.clean.cpu().numpy()))
+        vectors, _ = checked_embed(self.teacher, np.ascontiguousarray(batch.clean.cpu().numpy()))
         return torch.from_numpy(vectors).to(batch.faces.device)
 
 
-def _freeze(student: nn.Module, beginnings: Sequence[str], name: str) -> None:
-    """Parameters whose names begin so stay as they are."""
+def _freeze(student: nn.Module, beginnings: Sequence[str], name: str) -> list[nn.Module]:
+    """Parameters whose names begin so stay as they are; returns those of their modules that keep statistics."""
     names = [parameter for parameter, _ in student.named_parameters()]
     for beginning in beginnings:
         if not any(parameter.startswith(beginning) for parameter in names):
@@ -144,7 +153,13 @@ def _freeze(student: nn.Module, beginnings: Sequence[str], name: str) -> None:
                 f"recipe {name}: student.frozen: no parameter begins with {beginning!r}; the first is {names[0]}"
             )
     for parameter, value in student.named_parameters():
-        value.requires_grad_(not parameter.startswith(tuple(beginnings)) if beginnings else True)
+        if parameter.startswith(tuple(beginnings)):
+            value.requires_grad_(False)
+    return [
+        module
+        for path, module in student.named_modules()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and f"{path}.".startswith(tuple(beginnings))
+    ]
 
 
 def _class_means(

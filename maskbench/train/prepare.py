@@ -5,16 +5,17 @@ MediaPipe runs here, in worker processes of its own, and never in the process th
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from maskbench.align import Template, estimate_similarity, five_points, warp
 from maskbench.digest import array_sha256, config_sha256
-from maskbench.errors import MaskbenchError
+from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import atomic_write, cache_root, make_folder
 from maskbench.landmarks.base import MESH_POINTS
 from maskbench.landmarks.cache import CachedLandmarker
@@ -23,8 +24,9 @@ from maskbench.parallel import default_workers, map_items
 from maskbench.progress import track
 from maskbench.train.face_sets import Face, FaceSet
 
-FORMAT = 1  # of the parts; raise it when crops or landmarks change
+FORMAT = 2  # of the parts; raise it when crops or landmarks change
 PART = 512  # faces in a file: what an interruption can cost
+OPEN_PARTS = 128  # whose files a process keeps open
 MARGIN = 0.08  # of the crop's size, on every side: room to turn, scale and shift
 
 
@@ -47,7 +49,7 @@ class PreparedFaces:
         parts: the files, each with up to ``PART`` faces of one set, and where in its set it begins.
         places: (N, 3) int64: number of the set, of the part, and of the face in it.
         failures: key -> reason, of pictures that cannot be used.
-        digests: of the sets, as they were when their pictures were read.
+        pictures: (N,) the first half of the SHA-256 of each picture's pixels.
     """
 
     template: Template
@@ -57,7 +59,7 @@ class PreparedFaces:
     parts: tuple[tuple[Path, int], ...]
     places: np.ndarray
     failures: dict[str, str]
-    digests: tuple[str, ...]
+    pictures: np.ndarray
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -70,7 +72,7 @@ class PreparedFaces:
         """
         number, part, row = self.places[index]
         arrays = _open_part(self.parts[part][0])
-        mesh = arrays["mesh"][row]
+        mesh = np.array(arrays["mesh"][row])
         if "crops" in arrays:
             return arrays["crops"][row], mesh
         image = self.sets[number].read(self.face_number(part, row))
@@ -82,8 +84,9 @@ class PreparedFaces:
         return first + int(_open_part(path)["rows"][row])
 
     def digest(self) -> str:
-        """Of which faces these are."""
-        return config_sha256([list(self.keys), list(self.subjects), self.template.name, list(self.template.size)])
+        """Of which faces these are: names, subjects, pixels and crop."""
+        names = [FORMAT, list(self.keys), list(self.subjects), self.template.name, list(self.template.size)]
+        return config_sha256([*names, array_sha256(self.pictures, self.template.points)])
 
 
 def prepare_faces(
@@ -112,9 +115,9 @@ def prepare_faces(
     parts: list[tuple[Path, int]] = []
     places: list[tuple[int, int, int]] = []
     failures: dict[str, str] = {}
-    digests = [face_set.digest() for face_set in sets]
+    pictures: list[np.ndarray] = []
     for number, face_set in enumerate(sets):
-        for path, first in _parts(face_set, digests[number], wide, keep_crops, workers or default_workers(), root):
+        for path, first in _parts(face_set, wide, keep_crops, workers or default_workers(), root):
             stored = _open_part(path)
             failed = dict(zip(stored["failed"].tolist(), stored["reasons"].tolist(), strict=True))
             for row, index in enumerate(stored["rows"].tolist()):
@@ -124,34 +127,35 @@ def prepare_faces(
                 places.append((number, len(parts), row))
             failures |= {f"{face_set.name}/{face_set.faces[first + i].key}": why for i, why in failed.items()}
             parts.append((path, first))
+            pictures.append(stored["pictures"])
     if not keys:
         why = f" ({next(iter(failures.values()))})" if failures else ""
         raise MaskbenchError(f"{', '.join(names)}: no picture shows a usable face{why}; give a folder of face pictures")
     return PreparedFaces(
         wide, tuple(sets), tuple(keys), tuple(subjects), tuple(parts), np.array(places, np.int64), failures,
-        tuple(digests),
+        np.concatenate(pictures),
     )  # fmt: skip
 
 
 def _parts(
-    face_set: FaceSet, digest: str, wide: Template, keep_crops: bool, workers: int, root: Path
+    face_set: FaceSet, wide: Template, keep_crops: bool, workers: int, root: Path
 ) -> list[tuple[Path, int]]:
     """The files of a set, made where they are missing."""
-    about = [FORMAT, PART, digest, array_sha256(wide.points), list(wide.size), keep_crops]
+    about = [FORMAT, PART, face_set.digest(), array_sha256(wide.points), list(wide.size), keep_crops]
     folder = root / "training" / config_sha256(about)[:32]
     make_folder(folder)
     starts = range(0, len(face_set.faces), PART)
     found = [(folder / f"{start // PART:06d}.npz", start) for start in starts]
     todo = [item for item in found if not _is_whole(item[0])]
-    work = map_items(_make_worker, (face_set, wide, keep_crops, root), todo, min(workers, len(todo)))
-    for (path, start), answer in track(work, len(todo), f"{face_set.name}: faces, {PART} at a time"):
-        if answer is not True:
+    # At least two workers, for one alone would work in this process, which MediaPipe must not enter.
+    work = map_items(_make_worker, (face_set, wide, keep_crops, root), todo, max(2, workers)) if todo else ()
+    for (_, start), answer in track(work, len(todo), f"{face_set.name}: faces, {PART} at a time"):
+        if answer is None:
             stop = min(start + PART, len(face_set.faces))
             raise MaskbenchError(
                 f"{face_set.name}: a picture among {face_set.faces[start].key} to {face_set.faces[stop - 1].key} "
-                f"{answer or 'crashed the landmarker'}; mend that, and run again"
+                "crashed the landmarker; find it and take it away, then run again"
             )
-        assert path.exists()
     return found
 
 
@@ -160,11 +164,11 @@ def _make_worker(face_set: FaceSet, wide: Template, keep_crops: bool, root: Path
 
     def make(item: tuple[Path, int]) -> bool:
         path, start = item
-        rows, crops, meshes, matrices, failed, reasons = [], [], [], [], [], []
+        rows, crops, meshes, matrices, pictures, failed, reasons = [], [], [], [], [], [], []
         for index in range(min(PART, len(face_set.faces) - start)):
             try:
-                matrix, crop, mesh = _cut(face_set, start + index, landmarker, wide)
-            except MaskbenchError as error:
+                matrix, crop, mesh, digest = _cut(face_set, start + index, landmarker, wide)
+            except ImageError as error:
                 failed.append(index)
                 reasons.append(str(error))
                 continue
@@ -172,10 +176,12 @@ def _make_worker(face_set: FaceSet, wide: Template, keep_crops: bool, root: Path
             crops.append(crop)
             meshes.append(mesh)
             matrices.append(matrix)
+            pictures.append(digest[:32])
         arrays = {
             "rows": np.array(rows, np.int64),
             "mesh": np.array(meshes, np.float32).reshape(-1, MESH_POINTS, 3),
             "matrix": np.array(matrices, np.float64).reshape(-1, 2, 3),
+            "pictures": np.array(pictures, "U32"),
             "failed": np.array(failed, np.int64),
             "reasons": np.array(reasons, str),
         }
@@ -189,15 +195,23 @@ def _make_worker(face_set: FaceSet, wide: Template, keep_crops: bool, root: Path
 
 def _cut(
     face_set: FaceSet, index: int, landmarker: CachedLandmarker, wide: Template
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity (2, 3) from picture to crop, the crop, the mesh in it. Raises MaskbenchError without a face."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The similarity (2, 3) from picture to crop, the crop, the mesh in it, and the picture's digest.
+
+    Raises:
+        ImageError: the picture cannot be read, or shows no usable face.
+    """
     image = face_set.read(index)
-    found = landmarker.detect(image, array_sha256(image))
+    digest = array_sha256(image)
+    found = landmarker.detect(image, digest)
     faces = choose_faces(found, image.shape, "central")
     if not faces:
-        raise MaskbenchError(no_face(found))
-    matrix = estimate_similarity(five_points(faces[0]), wide.points)
-    return matrix, warp(image, matrix, wide.size), moved(faces[0].points, matrix)
+        raise ImageError(no_face(found))
+    try:
+        matrix = estimate_similarity(five_points(faces[0]), wide.points)
+    except MaskbenchError as error:
+        raise ImageError(str(error)) from error
+    return matrix, warp(image, matrix, wide.size), moved(faces[0].points, matrix), digest
 
 
 def moved(mesh: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -208,43 +222,43 @@ def moved(mesh: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return points
 
 
-_SMALL = ("rows", "mesh", "matrix", "failed", "reasons")
+_SMALL = ("rows", "matrix", "pictures", "failed", "reasons")
+_LARGE = ("mesh", "crops")  # mapped, not read
 
 
 def _write_part(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """The small arrays as ``.npz``, whose presence says that the part is whole; the crops before it, as ``.npy``."""
-    if "crops" in arrays:
-        with atomic_write(_crops_of(path)) as stream:
-            np.save(stream, arrays["crops"], allow_pickle=False)
+    """The large arrays as ``.npy``, then the small ones as ``.npz``, whose presence says that the part is whole."""
+    for name in _LARGE:
+        if name in arrays:
+            with atomic_write(_beside(path, name)) as stream:
+                np.save(stream, arrays[name], allow_pickle=False)
     with atomic_write(path) as stream:
         np.savez(stream, **{name: arrays[name] for name in _SMALL}, kept=np.array("crops" in arrays))
 
 
-def _crops_of(path: Path) -> Path:
-    return path.with_suffix(".npy")
+def _beside(path: Path, name: str) -> Path:
+    return path.with_suffix(f".{name}.npy")
 
 
 def _is_whole(path: Path) -> bool:
     try:
         _open_part(path)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (FileNotFoundError, ValueError, KeyError, EOFError):
         return False
     return True
 
 
-@cache
+@lru_cache(maxsize=OPEN_PARTS)
 def _open_part(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a part; crops are mapped, not read. Raises OSError, ValueError or KeyError for a damaged one."""
-    import zipfile
-
+    """The arrays of a part. Raises FileNotFoundError, ValueError, KeyError or EOFError for a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in _SMALL}
             kept = bool(stored["kept"])
     except zipfile.BadZipFile as error:
         raise ValueError(str(error)) from error
-    if kept:
-        arrays["crops"] = np.load(_crops_of(path), mmap_mode="r", allow_pickle=False)
-        if len(arrays["crops"]) != len(arrays["rows"]):
-            raise ValueError("crops and landmarks differ in number")
+    for name in _LARGE[: 2 if kept else 1]:
+        arrays[name] = np.load(_beside(path, name), mmap_mode="r", allow_pickle=False)
+        if len(arrays[name]) != len(arrays["rows"]):
+            raise ValueError(f"{name} and rows differ in number")
     return arrays

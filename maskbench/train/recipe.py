@@ -281,6 +281,8 @@ def _check(recipe: Recipe, where: str) -> None:
     for key, choices in _CHOICES.items():
         if look(key) not in choices:
             raise MaskbenchError(f'{where}: {key} "{look(key)}" is unknown; {nearest(str(look(key)), choices)}')
+    if recipe.losses.weight == 0 and recipe.losses.margin_weight == 0:
+        raise MaskbenchError(f"{where}: losses.weight and losses.margin_weight are both 0, so nothing would be learnt")
     for key in _POSITIVE:
         if look(key) is not None and not look(key) > 0:
             raise MaskbenchError(f"{where}: {key} must be positive, not {look(key)}")

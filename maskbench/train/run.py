@@ -14,9 +14,10 @@ import torch
 
 from maskbench._version import __version__
 from maskbench.align import template_at
-from maskbench.digest import config_sha256, file_sha256
+from maskbench.digest import array_sha256, config_sha256, file_sha256
 from maskbench.errors import MaskbenchError
-from maskbench.files import make_folder, read_json, write_json, write_text
+from maskbench.files import make_folder, write_json, write_text
+from maskbench.masking.recipes import resolve_recipe
 from maskbench.models.checkpoints import save_state
 from maskbench.models.dlib_resnet import DlibResNet, fold, unfold
 from maskbench.models.zoo import NETWORKS
@@ -25,7 +26,7 @@ from maskbench.recognizers.card import card_of
 from maskbench.recognizers.torch import TorchRecognizer
 from maskbench.recognizers.training import SUFFIX
 from maskbench.registry import nearest
-from maskbench.train.checkpoint import NAME
+from maskbench.train.checkpoint import NAME, read_about
 from maskbench.train.data import MaskMix, TrainingFaces
 from maskbench.train.face_sets import FaceSet, open_face_set
 from maskbench.train.loop import Machine, fit, launch, read_log, refuse_other_run
@@ -37,7 +38,7 @@ from maskbench.train.templates import teacher_templates
 from maskbench.train.validation import Validation
 from maskbench.types import Recognizer, RecognizerSpec
 
-WEIGHTS, REPORT, LEFT_OUT, RESOLVED = "weights.safetensors", "training.json", "left_out.csv", "recipe.json"
+WEIGHTS, REPORT, LEFT_OUT = "weights.safetensors", "training.json", "left_out.csv"
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,26 @@ def train_maskinv(
     """
     machine = machine or Machine()
     _check_out(out, resume)
-    fabric = launch(machine, recipe.precision)
-    teacher = load_recognizer(recipe.teacher, "cpu")
+    sets = [source.open() for source in sources]
     student, spec = build_student(recipe)
     template = template_at(spec.template, spec.input_size)
-    with fabric.rank_zero_first():
-        faces = prepare_faces([source.open() for source in sources], template, keep_crops, root=cache)
-        templates = teacher_templates(teacher, faces, cache)
-        checked = _validation(validation, faces, template, recipe, keep_crops, cache)
-    identity = {"recipe": recipe.plain(), "faces": faces.digest(), "teacher": spec_digest(teacher.spec)}
-    if resume:
-        refuse_other_run(out / NAME, read_json(out / RESOLVED), identity)
-    elif fabric.is_global_zero:
-        write_json(out / RESOLVED, identity)
-    start = {name: value.detach().clone() for name, value in student.state_dict().items()}
     along = recipe.teacher_view == "same"
+    fabric = launch(machine, recipe.precision)
+    teacher = load_recognizer(recipe.teacher, fabric.device.type)
+    if along and (teacher.spec.template, teacher.spec.input_size) != (spec.template, spec.input_size):
+        raise MaskbenchError(f"recipe {recipe.name}: teacher and student read other crops; set teacher_view=kept")
+    identity = {"recipe": recipe.plain(), "teacher": spec_digest(teacher.spec), "masks": _mask_digests(recipe)}
+    then = read_about(out / NAME)["identity"] if resume else {}
+    if resume:
+        refuse_other_run(out / NAME, then, identity)
+    with fabric.rank_zero_first():
+        faces = prepare_faces(sets, template, keep_crops, root=cache)
+        checked = _validation(validation, faces, template, recipe, keep_crops, cache)
+        templates = teacher_templates(teacher, faces, cache) if _needs_templates(recipe) else None
+    identity["faces"] = faces.digest()
+    if resume:
+        refuse_other_run(out / NAME, then, identity)
+    start = {name: value.detach().clone() for name, value in student.state_dict().items()}
     method = MaskInv(student, spec, recipe, faces.subjects, templates, teacher if along else None)
     masks = MaskMix(recipe.masks.recipes, recipe.masks.p, recipe.seed) if recipe.masks.p else None
     data = TrainingFaces(faces, template, masks, recipe.augmentation, recipe.seed, clean=along)
@@ -146,7 +152,22 @@ def _validation(
     if both:
         whom = f"{len(both)} people are also trained on, such as {both[0]}"
         raise MaskbenchError(f"{source.path}: {whom}; leave them out")
+    if shared := len(np.intersect1d(held_out.pictures, faces.pictures)):
+        raise MaskbenchError(f"{source.path}: {shared} of its pictures are also trained on; leave them out")
     return Validation(held_out, template, dict(recipe.validation_masks))
+
+
+def _needs_templates(recipe: Recipe) -> bool:
+    """Whether anything is made of the teacher's templates before the first step."""
+    losses = recipe.losses
+    head = losses.margin_weight > 0 and (losses.centred or losses.classes == "teacher")
+    return recipe.teacher_view == "kept" or head or losses.distillation.startswith("raw")
+
+
+def _mask_digests(recipe: Recipe) -> dict[str, str]:
+    """What is in the mask recipes that are named: an edited file is another recipe."""
+    named = [*recipe.masks.recipes, *recipe.validation_masks]
+    return {name: array_sha256(np.array(repr(resolve_recipe(recipe=name)))) for name in dict.fromkeys(named)}
 
 
 def _share(batch: int, world: int) -> int:
@@ -249,7 +270,7 @@ def _deliver(
     report = {
         "recipe": recipe.plain(), "identity": digest, "steps": progress.step, "seconds": round(progress.seconds, 1),
         "faces": len(faces), "subjects": len(known), "left_out": len(faces.failures | progress.failures),
-        "sets": dict(zip(names, faces.digests, strict=True)), "validation": {
+        "sets": {name: int((faces.places[:, 0] == number).sum()) for number, name in enumerate(names)}, "validation": {
             str(line["step"]): line["validation"] for line in read_log(out) if "validation" in line},
         "final": final, "versions": {name: version(name) for name in ("torch", "numpy", "lightning")} | {
             "maskbench": __version__, "python": platform.python_version()},

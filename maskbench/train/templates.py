@@ -9,7 +9,7 @@ import numpy as np
 
 from maskbench.align import estimate_similarity, template_at, warp
 from maskbench.digest import config_sha256
-from maskbench.errors import MaskbenchError
+from maskbench.errors import ImageError, MaskbenchError
 from maskbench.files import atomic_write, cache_root
 from maskbench.progress import track
 from maskbench.recognizers.base import checked_embed, spec_digest
@@ -51,6 +51,7 @@ def _block(path: Path, teacher: Recognizer, faces: PreparedFaces, rows: range) -
             return kept
     except (OSError, ValueError, EOFError):
         pass  # not there yet, or cut short
+    whole = True
     made = np.full((len(rows), 2, size), np.nan, np.float32)
     cut = _cutter(teacher, faces)
     for start in range(0, len(rows), BATCH):
@@ -59,16 +60,17 @@ def _block(path: Path, teacher: Recognizer, faces: PreparedFaces, rows: range) -
             try:
                 crops.append(cut(faces.crop(row)[0]))
                 found.append(place)
-            except MaskbenchError:
-                pass  # no longer readable: the loop will say so
+            except ImageError:
+                whole = False  # the loop will say so; another time it may be there
         if not found:
             continue
         plain = np.stack(crops)
         for side, pictures in enumerate((plain, np.ascontiguousarray(plain[:, :, ::-1]))):
             vectors, status = checked_embed(teacher, pictures, None)
             made[np.array(found)[status == Status.OK], side] = vectors[status == Status.OK]
-    with atomic_write(path) as stream:
-        np.save(stream, made, allow_pickle=False)
+    if whole:
+        with atomic_write(path) as stream:
+            np.save(stream, made, allow_pickle=False)
     return made
 
 
