@@ -94,7 +94,8 @@ def maskinv(
     from maskbench.train.loop import Machine
     from maskbench.train.run import Source, train_maskinv
 
-    machine = Machine(accelerator, devices if devices == "auto" else int(devices), "auto", workers, checkpoint_seconds, nodes)
+    count = devices if devices == "auto" else int(devices)
+    machine = Machine(accelerator, count, "auto", workers, checkpoint_seconds, nodes)
     held_out = Source(validation, validation_subjects) if validation else None
     sources = _sources(data, subjects, labels)
     try:

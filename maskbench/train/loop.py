@@ -150,8 +150,8 @@ def fit(
         progress.failures |= {data.faces.keys[index]: reason for index, reason in batch.failures}
         if not len(batch):
             raise MaskbenchError(
-                f"step {progress.step}: no picture of a whole batch could be read ({batch.failures[0][1]}); see whether "
-                "they are still there, then --resume"
+                f"step {progress.step}: no picture of a whole batch could be read ({batch.failures[0][1]}); "
+                "see whether they are still there, then --resume"
             )
         state.step(progress.step, batch)
         progress.step += 1
