@@ -7,9 +7,13 @@ from dataclasses import dataclass
 # name -> "module:factory"; a factory takes (device, engine).
 BUILTIN: dict[str, str] = {
     "dlib-resnet": "maskbench.recognizers.dlib_resnet:dlib_resnet",
+    "maskinv": "maskbench.recognizers.shipped:maskinv",
     "dummy": "maskbench.recognizers.dummy:dummy",
     "dummy-failing": "maskbench.recognizers.dummy:dummy_failing",
 }
+
+# Trained for maskbench: name -> the weights in ``maskbench.data``, with a card beside them.
+TRAINED: dict[str, str] = {"maskinv": "maskinv/maskinv.safetensors"}
 
 # What evaluate and grid fit by name on a folder of faces (maskbench.classical).
 CLASSICAL = ("pca", "gpca", "lpp", "sr")

@@ -9,8 +9,10 @@ from importlib.util import find_spec
 
 from maskbench.errors import RecognizerError
 from maskbench.recognizers.base import GROUP, RECOGNIZERS
-from maskbench.recognizers.builtin import BUILTIN
+from maskbench.recognizers.builtin import BUILTIN, TRAINED
+from maskbench.recognizers.card import read_card
 from maskbench.recognizers.packs import KNOWN, LICENCE, PREFIX, packs_root
+from maskbench.recognizers.shipped import trained_weights
 from maskbench.types import RecognizerSpec
 
 
@@ -43,6 +45,9 @@ def _registered(name: str) -> Entry:
     if name == "dlib-resnet":
         module = import_module("maskbench.recognizers.dlib_resnet")
         return _from_spec(module.SPEC, _lacks(module.weights_path))
+    if name in TRAINED:
+        path = trained_weights(name)
+        return _from_spec(read_card(path)[0], _lacks(lambda: path))
     if name in BUILTIN:
         return _from_spec(RECOGNIZERS.get(name)("cpu", "onnxruntime").spec, "")
     points = [point for point in entry_points(group=GROUP) if point.name == name]
