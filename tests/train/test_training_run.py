@@ -216,7 +216,7 @@ def test_losses_that_are_no_numbers_end_the_run_early(tmp_path, people, cache, m
 
 
 def test_validation_is_logged_and_nobody_is_on_both_sides(tmp_path, people, strangers, cache):
-    changes = quick("epochs=1", "batch=4")
+    changes = quick("epochs=1", "batch=4", "blend=1")
     with pytest.raises(MaskbenchError, match="6 people are also trained on"):
         train_maskinv(changes, [Source(people)], tmp_path / "a", machine=HERE, validation=Source(people), cache=cache)
     trained = train_maskinv(changes, [Source(strangers)], tmp_path / "b", machine=HERE, validation=Source(people),
