@@ -161,6 +161,9 @@ def test_a_step_of_the_published_size(name):
     assert torch.isfinite(norm) and norm > 0
     before = {name: value.detach().clone() for name, value in student.named_parameters()}
     torch.optim.SGD(student.parameters(), settings.optimiser.rate).step()
-    assert all(not torch.equal(value, before[name]) for name, value in student.named_parameters() if value.grad.any())
+    moved = {name for name, value in student.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name, value in student.named_parameters() if value.grad is not None and value.grad.any()}
+    scale = student.features.weight  # fixed at 1, as published
+    assert not scale.requires_grad and torch.equal(scale, torch.ones_like(scale))
     # Unit vectors that know nothing of each other.
-    assert float(found["distillation"]) == pytest.approx(2 / 512, rel=0.2)
+    assert found["distillation"].item() == pytest.approx(2 / 512, rel=0.2)
