@@ -98,8 +98,8 @@ def draw_margins(cosines: Tensor, margin: Margin, generator: torch.Generator | N
     """A margin for each sample.
 
     Margins are Normal(mean, std) and not clipped. With ``sorted`` the smallest goes to the sample with the largest
-    cosine to its class, and so on. (The released code assigns the sorted margins by the permutation that sorts the
-    cosines where its inverse was meant; this is the one that the paper describes.)
+    cosine to its class, and so on. (Public code of it assigns the sorted margins by the permutation that sorts the
+    cosines where its inverse is meant; this is what is described.)
 
     Args:
         cosines: (B,) of each sample to its own class; no gradient flows.
