@@ -32,23 +32,15 @@ def train() -> None:
 @click.argument("name", required=False)
 def recipes(name: str | None) -> None:
     """List the recipes that come with maskbench, or show one with all its settings."""
-    from dataclasses import asdict
-
     import yaml
 
     from maskbench.train.recipe import load_recipe, shipped_recipes
 
     if name:
-        click.echo(yaml.safe_dump(_plain(asdict(load_recipe(name))), sort_keys=False, allow_unicode=True).rstrip())
+        click.echo(yaml.safe_dump(load_recipe(name).plain(), sort_keys=False, allow_unicode=True).rstrip())
         return
     for known in shipped_recipes():
         click.echo(f"{known}: {load_recipe(known).description}")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 @train.command(epilog=EPILOG)
@@ -89,7 +81,7 @@ def maskinv(
         raise MaskbenchError(f"{labels}: belongs to one set of faces, but {len(data)} are given; train with folders")
     if validation_subjects and not validation:
         raise MaskbenchError(f"{validation_subjects}: a list of people, but no faces of theirs; give --validation")
-    if devices != "auto" and not devices.isdecimal():
+    if devices != "auto" and not (devices.isdecimal() and int(devices)):
         raise MaskbenchError(f'--devices "{devices}" is no number; give how many, or auto')
     from maskbench.train.loop import Machine
     from maskbench.train.run import Source, train_maskinv

@@ -53,7 +53,7 @@ def save_checkpoint(
 
 def read_about(path: Path) -> dict[str, Any]:
     """What was said of the run. Raises MaskbenchError if the file is missing, damaged, or no checkpoint."""
-    return json.loads(_open(path)[1]["about"])
+    return json.loads(_open(path, tensors=False)[1]["about"])
 
 
 def load_checkpoint(
@@ -92,7 +92,8 @@ def _optimizer_state(plain: dict[str, Any], tensors: dict[str, torch.Tensor], pr
     return {"state": state, "param_groups": plain["param_groups"]}
 
 
-def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _open(path: Path, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors, if they are wanted, and the metadata."""
     from safetensors import safe_open
 
     if not path.is_file():
@@ -100,9 +101,9 @@ def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as stored:
             metadata = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - no mapping
+            found = {key: stored.get_tensor(key) for key in stored.keys()} if tensors else {}  # noqa: SIM118 - no mapping
     except Exception as error:  # SafetensorError has no public base
         raise MaskbenchError(f"{path}: damaged ({str(error)[:100]}); remove it to begin anew") from error
     if metadata.get("format") != FORMAT:
         raise MaskbenchError(f"{path}: not a checkpoint of this version of maskbench; train into another folder")
-    return tensors, metadata
+    return found, metadata

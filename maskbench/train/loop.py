@@ -21,6 +21,7 @@ import torch
 
 from maskbench.errors import MaskbenchError
 from maskbench.files import write_bytes
+from maskbench.parallel import default_workers
 from maskbench.progress import track
 from maskbench.train.checkpoint import NAME, load_checkpoint, read_about, save_checkpoint
 from maskbench.train.data import Batch, TrainingFaces, load_batches
@@ -373,8 +374,7 @@ def _workers(machine: Machine) -> int:
     """Processes that make batches for one process: the processors less one for the loop, at least one."""
     if machine.workers >= 0:
         return machine.workers
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, count // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+    return max(1, min(16, default_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

@@ -81,8 +81,6 @@ class Validation:
 
 def score_all(references: np.ndarray, probes: np.ndarray, comparator: str) -> np.ndarray:
     """(R, P) scores of all with all; larger is more alike."""
-    if comparator == "cosine":
-        unit = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (references, probes)]
-        return unit[0] @ unit[1].T
-    squares = (references**2).sum(1)[:, None] + (probes**2).sum(1)[None] - 2 * references @ probes.T
-    return -np.sqrt(np.maximum(squares, 0))
+    from scipy.spatial.distance import cdist
+
+    return 1 - cdist(references, probes, "cosine") if comparator == "cosine" else -cdist(references, probes)
