@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -66,9 +67,15 @@ def degrade(rng: np.random.Generator, face: np.ndarray, how: Augmentation, templ
 
 def through_crop(face: np.ndarray, template: Template) -> np.ndarray:
     """The face as it looks when it is cut from a 112x112 ArcFace crop instead of from the photograph."""
-    there = estimate_similarity(template.points, CROP112.points)
-    back = estimate_similarity(CROP112.points, template.points)
+    there, back = _detour(template.name, template.size)
     return warp(warp(face, there, CROP112.size), back, template.size)
+
+
+@lru_cache(maxsize=8)
+def _detour(name: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """From the crop of a template to the 112x112 crop, and back."""
+    points = template_at(name, size).points
+    return estimate_similarity(points, CROP112.points), estimate_similarity(CROP112.points, points)
 
 
 def _curves(rng: np.random.Generator) -> np.ndarray:

@@ -97,7 +97,7 @@ def _open(path: Path, tensors: bool = True) -> tuple[dict[str, torch.Tensor], di
     from safetensors import safe_open
 
     if not path.is_file():
-        raise MaskbenchError(f"{path}: no such checkpoint; leave out --resume to begin")
+        raise MaskbenchError(f"{path}: there is no checkpoint to go on from; leave out --resume")
     try:
         with safe_open(path, "pt") as stored:
             metadata = stored.metadata() or {}

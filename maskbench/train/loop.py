@@ -165,11 +165,8 @@ def fit(
                 log.write({"step": progress.step, "validation": found})
         due = progress.step % log_every == 0 and time.monotonic() - kept > machine.checkpoint_seconds
         if fabric.is_global_zero and (due or at_epoch or at_end):
-            about = {
-                "step": progress.step, "identity": dict(identity), "failures": progress.failures,
-                "seconds": progress.seconds + time.monotonic() - started, "scaler": _scaler(fabric),
-                "sums": state.sums, "bad": [state.bad, state.skipped],
-            }  # fmt: skip
+            so_far = progress.seconds + time.monotonic() - started
+            about = _about(progress, so_far, state, identity, _scaler(fabric))
             save_checkpoint(out / NAME, method.modules, optimizers, about)
             kept = time.monotonic()
     progress.seconds += time.monotonic() - started
@@ -177,6 +174,16 @@ def fit(
     if log:
         log.close()
     return progress
+
+
+def _about(
+    progress: Progress, seconds: float, state: _Steps, identity: Mapping[str, Any], scaler: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What a checkpoint says beside the tensors; ``_begin`` reads it."""
+    return {
+        "step": progress.step, "identity": dict(identity), "failures": progress.failures, "seconds": seconds,
+        "scaler": scaler, "sums": state.sums, "bad": [state.bad, state.skipped],
+    }  # fmt: skip
 
 
 def _of_all(fabric: Any, failures: dict[str, str]) -> dict[str, str]:
@@ -321,17 +328,27 @@ def _timed(batches: Iterator[Batch], state: _Steps) -> Iterator[Batch]:
         yield batch
 
 
+def check_start(out: Path, resume: bool, identity: Mapping[str, Any]) -> None:
+    """Raise MaskbenchError unless a run may begin in a folder, or go on there.
+
+    Args:
+        identity: of this run, or the part of it that is known by now.
+    """
+    path = out / NAME
+    if resume:
+        refuse_other_run(path, read_about(path)["identity"], identity)
+    elif path.exists():
+        raise MaskbenchError(f"{path}: a run is there already; go on with --resume, or train into another folder")
+
+
 def _begin(
     fabric: Any, method: Method, optimizers: Mapping[str, torch.optim.Optimizer], out: Path, resume: bool,
     identity: Mapping[str, Any],
 ) -> Progress:  # fmt: skip
-    path = out / NAME
+    check_start(out, resume, identity)
     if not resume:
-        if path.exists():
-            raise MaskbenchError(f"{path}: a run is there already; go on with --resume, or train into another folder")
         return Progress()
-    refuse_other_run(path, read_about(path)["identity"], identity)
-    about = load_checkpoint(path, method.modules, optimizers)
+    about = load_checkpoint(out / NAME, method.modules, optimizers)
     if (scaler := getattr(fabric.strategy.precision, "scaler", None)) and about.get("scaler"):
         scaler.load_state_dict(about["scaler"])
     return Progress(about["step"], dict(about["failures"]), about["seconds"], dict(about["sums"]), tuple(about["bad"]))

@@ -26,10 +26,9 @@ from maskbench.recognizers.card import card_of
 from maskbench.recognizers.torch import TorchRecognizer
 from maskbench.recognizers.training import SUFFIX
 from maskbench.registry import nearest
-from maskbench.train.checkpoint import NAME, read_about
 from maskbench.train.data import MaskMix, TrainingFaces
 from maskbench.train.face_sets import FaceSet, open_face_set
-from maskbench.train.loop import Machine, fit, launch, read_log, refuse_other_run
+from maskbench.train.loop import Machine, check_start, fit, launch, read_log
 from maskbench.train.maskinv import MaskInv
 from maskbench.train.prepare import PreparedFaces, prepare_faces
 from maskbench.train.recipe import Recipe
@@ -87,7 +86,8 @@ def train_maskinv(
         MaskbenchError: something is wrong with recipe, faces, teacher or folder; see the message.
     """
     machine = machine or Machine()
-    _check_out(out, resume)
+    make_folder(out)
+    check_start(out, resume, {"recipe": recipe.plain()})
     sets = [source.open() for source in sources]
     student, spec = build_student(recipe)
     template = template_at(spec.template, spec.input_size)
@@ -97,16 +97,12 @@ def train_maskinv(
     if along and (teacher.spec.template, teacher.spec.input_size) != (spec.template, spec.input_size):
         raise MaskbenchError(f"recipe {recipe.name}: teacher and student read other crops; set teacher_view=kept")
     identity = {"recipe": recipe.plain(), "teacher": spec_digest(teacher.spec), "masks": _mask_digests(recipe)}
-    then = read_about(out / NAME)["identity"] if resume else {}
-    if resume:
-        refuse_other_run(out / NAME, then, identity)
+    check_start(out, resume, identity)  # before anything that takes long
     with fabric.rank_zero_first():
         faces = prepare_faces(sets, template, keep_crops, root=cache)
         checked = _validation(validation, faces, template, recipe, keep_crops, cache)
         templates = teacher_templates(teacher, faces, cache) if _needs_templates(recipe) else None
     identity["faces"] = faces.digest()
-    if resume:
-        refuse_other_run(out / NAME, then, identity)
     start = {name: value.detach().clone() for name, value in student.state_dict().items()}
     method = MaskInv(student, spec, recipe, faces.subjects, templates, teacher if along else None)
     masks = MaskMix(recipe.masks.recipes, recipe.masks.p, recipe.seed) if recipe.masks.p else None
@@ -121,24 +117,16 @@ def train_maskinv(
             return {}
         return checked(lambda pictures: _embed(student, spec, pictures), spec.comparator)
 
+    found = validate if checked else None
     progress = fit(
-        fabric, method, data, plan, recipe.optimiser, recipe.epochs, out, resume, identity, machine,
-        validate=validate if checked else None,
-    )  # fmt: skip
+        fabric, method, data, plan, recipe.optimiser, recipe.epochs, out, resume, identity, machine, validate=found
+    )
     student.load_state_dict(blended(student.state_dict(), start, recipe.blend))
     if fabric.is_global_zero:
         return _deliver(
             recipe, student.cpu(), spec, teacher, faces, out, progress, identity, checked, (licence, terms)
         )
     return Trained(out / WEIGHTS, {})
-
-
-def _check_out(out: Path, resume: bool) -> None:
-    make_folder(out)
-    if resume and not (out / NAME).exists():
-        raise MaskbenchError(f"{out / NAME}: there is no checkpoint to go on from; leave out --resume")
-    if not resume and (out / NAME).exists():
-        raise MaskbenchError(f"{out / NAME}: a run is there already; go on with --resume, or train into another folder")
 
 
 def _validation(

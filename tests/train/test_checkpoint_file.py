@@ -174,8 +174,8 @@ def refused(path: Path) -> str:
 
 class TestRefused:
     def test_missing(self, tmp_path):
-        assert refused(tmp_path / "c") == f"{tmp_path / 'c'}: no such checkpoint; leave out --resume to begin"
-        assert "no such checkpoint" in refused(tmp_path)  # a folder
+        assert refused(tmp_path / "c") == f"{tmp_path / 'c'}: there is no checkpoint to go on from; leave out --resume"
+        assert "there is no checkpoint" in refused(tmp_path)  # a folder
 
     @pytest.mark.parametrize("left", [0, 4, 200, 0.5, -1])
     def test_cut_short(self, tmp_path, left):
