@@ -79,7 +79,16 @@ def load_checkpoint(
             optimizer.load_state_dict(_optimizer_state(plain[name], tensors, f"optimizer/{name}/"))
         except (KeyError, ValueError) as error:
             raise MaskbenchError(f"{path}: holds another optimizer than {name}; train into another folder") from error
+        _lay_out(optimizer)
     return json.loads(metadata["about"])
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Each weight's state in the order in memory of the weight itself, as fused optimizers take for granted."""
+    for weight, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[key] = torch.empty_like(weight).copy_(value)
 
 
 def _optimizer_state(plain: dict[str, Any], tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:

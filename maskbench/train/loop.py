@@ -38,10 +38,12 @@ class Method(Protocol):
     Attributes:
         modules: the networks that are trained, by name. The loop puts wrapped ones here (devices, several processes).
         turns: the names of the parts of a step, each with a loss and an optimizer of its own, in order.
+        every: turn -> in every how many steps it comes, where that is not each one.
     """
 
     modules: dict[str, torch.nn.Module]
     turns: tuple[str, ...]
+    every: Mapping[str, int]
 
     def parameters_of(self, turn: str) -> list[dict[str, Any]]:
         """Parameter groups of a turn's optimizer; "rate" is a factor on the recipe's learning rate."""
@@ -81,7 +83,7 @@ class Progress:
     step: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)  # of losses that are not logged yet
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # of losses that are not logged yet
     bad: tuple[int, int] = (0, 0)  # steps without a finite gradient: in a row, and since the last line of the log
 
 
@@ -94,7 +96,8 @@ def launch(machine: Machine, precision: str) -> Any:
     import logging
     import warnings
 
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # Fabric's remarks go to the logger of either
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.fabric")
     try:
         fabric = Fabric(
@@ -137,7 +140,8 @@ def fit(
     last = max(1, round(epochs * plan.steps))
     method.move(fabric.device)
     method.modules = {name: fabric.setup_module(module) for name, module in method.modules.items()}
-    optimizers = {turn: _optimizer(method, turn, settings) for turn in method.turns}
+    fused = _scaler(fabric) is None  # a fused optimizer unscales by itself, after the norm should have been known
+    optimizers = {turn: _optimizer(method, turn, settings, fused) for turn in method.turns}
     wrapped = dict(zip(optimizers, _setup(fabric, list(optimizers.values())), strict=True))
     progress = _begin(fabric, method, optimizers, out, resume, identity)
     log = _Log(out, progress.step) if fabric.is_global_zero else None
@@ -182,7 +186,7 @@ def _about(
     """What a checkpoint says beside the tensors; ``_begin`` reads it."""
     return {
         "step": progress.step, "identity": dict(identity), "failures": progress.failures, "seconds": seconds,
-        "scaler": scaler, "sums": state.sums, "bad": [state.bad, state.skipped],
+        "scaler": scaler, "sums": state.plain_sums(), "bad": [state.bad, state.skipped],
     }  # fmt: skip
 
 
@@ -200,15 +204,17 @@ def _setup(fabric: Any, optimizers: list[torch.optim.Optimizer]) -> Sequence[Any
     return found if isinstance(found, tuple) else (found,)
 
 
-def _optimizer(method: Method, turn: str, settings: Optimiser) -> torch.optim.Optimizer:
+def _optimizer(method: Method, turn: str, settings: Optimiser, fused: bool) -> torch.optim.Optimizer:
     groups = [
         {**group, "params": [p for p in group["params"] if p.requires_grad]} for group in method.parameters_of(turn)
     ]
-    if settings.name == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.rate, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        groups, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            groups, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused
+        )
+    decay = {"weight_decay": settings.weight_decay} if settings.name == "adamw" else {}
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.rate, betas=settings.betas, fused=fused, **decay)
 
 
 def rate_at(settings: Optimiser, step: int, steps_of_epoch: int, last: int) -> float:
@@ -240,7 +246,7 @@ class _Steps:
         self._reset()
 
     def _reset(self) -> None:
-        self.sums: dict[str, float] = {}  # of the losses since the last summary, and of the steps, under ""
+        self.sums: dict[str, tuple[Any, int]] = {}  # of the losses since the last summary, and of how many steps
         self._faces = 0
         self._since, self.waited, self.skipped = time.monotonic(), 0.0, 0
 
@@ -250,6 +256,8 @@ class _Steps:
         rate = rate_at(self._settings, step, self._plan.steps, self._last)
         random = step_generator(self._plan.seed, step, self._plan.rank)
         for turn, optimizer in self._optimizers.items():
+            if (step + 1) % self._method.every.get(turn, 1):
+                continue
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("rate", 1.0)
             with self._fabric.autocast():
@@ -260,9 +268,16 @@ class _Steps:
             self._apply(step, optimizer)
             for name, value in losses.items():
                 key = name if len(self._optimizers) == 1 else f"{turn}/{name}"
-                self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
-        self.sums[""] = self.sums.get("", 0.0) + 1
+                self._add(key, value.detach())
         self._faces += len(batch) * self._plan.world
+
+    def _add(self, key: str, value: torch.Tensor) -> None:
+        total, count = self.sums.get(key, (0.0, 0))
+        self.sums[key] = (total + value, count + 1)  # stays on the device: nobody waits for it
+
+    def plain_sums(self) -> dict[str, tuple[float, int]]:
+        """Of each loss since the last summary: the sum, and of how many steps."""
+        return {key: (float(total), count) for key, (total, count) in self.sums.items()}
 
     def _apply(self, step: int, optimizer: Any) -> None:
         groups = optimizer.param_groups
@@ -295,8 +310,7 @@ class _Steps:
     def summary(self, step: int) -> dict[str, Any]:
         """Means since the last summary."""
         spent = max(time.monotonic() - self._since, 1e-9)
-        steps = self.sums.pop("", 1.0)
-        means = {name: value / steps for name, value in self.sums.items()}
+        means = {name: total / count for name, (total, count) in self.plain_sums().items()}
         finite = {name: value if math.isfinite(value) else None for name, value in means.items()}
         found = {
             "step": step, "epoch": round(step / self._plan.steps, 4), **finite,
@@ -351,7 +365,12 @@ def _begin(
     about = load_checkpoint(out / NAME, method.modules, optimizers)
     if (scaler := getattr(fabric.strategy.precision, "scaler", None)) and about.get("scaler"):
         scaler.load_state_dict(about["scaler"])
-    return Progress(about["step"], dict(about["failures"]), about["seconds"], dict(about["sums"]), tuple(about["bad"]))
+    sums, bad = _pairs(about["sums"]), tuple(about["bad"])
+    return Progress(about["step"], dict(about["failures"]), about["seconds"], sums, bad)
+
+
+def _pairs(sums: Mapping[str, Sequence[Any]]) -> dict[str, tuple[float, int]]:
+    return {key: (total, count) for key, (total, count) in sums.items()}
 
 
 def refuse_other_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -131,6 +131,28 @@ def margin_logits(cosines: Tensor, labels: Tensor, margins: Tensor, margin: Marg
     return margin.scale * cosines.index_put((rows, labels), pushed)
 
 
+def sample_classes(
+    labels: Tensor, classes: int, count: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """The classes of a batch, and as many random others as make ``count``.
+
+    Source: An et al., "Partial FC: training 10 million identities on a single machine", ICCVW 2021, whose accuracy
+    with a tenth of the classes is that with all. A classifier of which a step sees a part also learns single pictures
+    less quickly by heart.
+
+    Args:
+        labels: (B,) int64, each below ``classes``.
+
+    Returns:
+        Their numbers (max(count, distinct labels),) in rising order, and the labels as places in that list.
+    """
+    order = torch.rand(classes, generator=generator).to(labels.device)
+    own = labels.unique()
+    order[own] = -1.0  # before all others
+    chosen = order.topk(max(count, len(own)), largest=False, sorted=False).indices.sort().values
+    return chosen, torch.searchsorted(chosen, labels)
+
+
 class MarginHead(nn.Module):
     """A classifier on the unit sphere with a margin: its loss draws each template to its class and away from others.
 
@@ -140,29 +162,34 @@ class MarginHead(nn.Module):
         centre: (D,) subtracted from templates first: of a recognizer compared by Euclidean distance, whose templates
             do not lie around the origin.
         weights: (classes, dims) to start from; by default drawn from Normal(0, 0.01) with ``seed``.
+        sampled: how many classes a step compares with, its own among them (``sample_classes``); 0: all.
     """
 
     def __init__(
         self, dims: int, classes: int, margin: Margin, centre: Tensor | None = None, weights: Tensor | None = None,
-        seed: int = 0,
+        seed: int = 0, sampled: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.margin = margin
+        self.margin, self.sampled = margin, sampled
         if weights is None:
             weights = torch.empty(classes, dims).normal_(0, 0.01, generator=torch.Generator().manual_seed(seed))
         self.weight = nn.Parameter(weights.detach().clone().float())
         self.register_buffer("centre", torch.zeros(dims) if centre is None else centre.detach().clone().float())
 
-    def cosines(self, templates: Tensor) -> Tensor:
-        """(B, C) float32 cosines of templates (B, D) to every class."""
+    def cosines(self, templates: Tensor, classes: Tensor | None = None) -> Tensor:
+        """(B, C) float32 cosines of templates (B, D) to every class, or to those given by number."""
         with torch.autocast(templates.device.type, enabled=False):
-            return F.linear(F.normalize(templates.float() - self.centre), F.normalize(self.weight.float()))
+            weight = self.weight if classes is None else self.weight[classes]
+            return F.linear(F.normalize(templates.float() - self.centre), F.normalize(weight.float()))
 
     def forward(self, templates: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The mean cross-entropy over the batch, a scalar, 0 for an empty one; ``generator`` draws the margins."""
+        """The mean cross-entropy over the batch, a scalar, 0 for an empty one; ``generator`` makes all draws."""
         if not len(labels):  # every process must have a gradient for every weight
             return self.weight.sum() * 0
-        cosines = self.cosines(templates)
+        chosen = None
+        if 0 < self.sampled < len(self.weight):
+            chosen, labels = sample_classes(labels, len(self.weight), self.sampled, generator)
+        cosines = self.cosines(templates, chosen)
         own = cosines.gather(1, labels[:, None])[:, 0]
         logits = margin_logits(cosines, labels, draw_margins(own, self.margin, generator), self.margin)
         return F.cross_entropy(logits, labels)

@@ -6,7 +6,7 @@ distillation", FG 2021. L = w_margin L_margin + lambda L_KD; see ``losses`` and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +61,7 @@ class MaskInv:
     """
 
     turns = ("student",)
+    every: Mapping[str, int] = {}
 
     def __init__(
         self, student: nn.Module, spec: RecognizerSpec, recipe: Recipe, subjects: Sequence[str | None],
@@ -96,7 +97,7 @@ class MaskInv:
                 weights = torch.from_numpy(_class_means(templates, labels, classes, usable, centre.numpy()))
             self.modules["head"] = MarginHead(
                 spec.embedding_size, classes, margin_of(recipe.losses), centre if recipe.losses.centred else None,
-                weights, recipe.seed,
+                weights, recipe.seed, recipe.losses.sampled,
             )  # fmt: skip
         scale = 1 / np.array(spec.std)
         self._scale = torch.from_numpy(scale).float().view(1, 3, 1, 1)

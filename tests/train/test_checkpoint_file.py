@@ -295,3 +295,30 @@ def test_no_pickle(tmp_path: Path) -> None:
     place = header["module/head/weight"]["data_offsets"]
     stored = np.frombuffer(data[8 + length :][place[0] : place[1]], "<f4").reshape(3, 5)
     np.testing.assert_array_equal(stored, modules["head"].weight.detach().numpy())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_fused_optimizer_goes_on_as_it_would_have_with_weights_in_another_order(tmp_path, name):
+    """A fused step goes through memory; a checkpoint holds state row by row, weights may lie channels last."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    more = {"momentum": 0.9} if name == "sgd" else {}
+
+    def made():
+        torch.manual_seed(0)
+        module = torch.nn.Conv2d(5, 7, 3).to(memory_format=torch.channels_last)
+        return {"m": module}, {"o": kind(module.parameters(), lr=0.01, fused=True, **more)}
+
+    def step(modules, optimizers, seed):
+        modules["m"].weight.grad = torch.empty_like(modules["m"].weight).copy_(
+            torch.randn(7, 5, 3, 3, generator=torch.Generator().manual_seed(seed))
+        )
+        optimizers["o"].step()
+
+    first, second = made(), made()
+    for seed in (1, 2):
+        step(*first, seed)
+    save_checkpoint(tmp_path / "c", *first, {})
+    load_checkpoint(tmp_path / "c", *second)
+    for both in (first, second):
+        step(*both, 3)
+    assert torch.equal(first[0]["m"].weight, second[0]["m"].weight)

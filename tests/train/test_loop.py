@@ -15,7 +15,7 @@ from maskbench.align import template_at
 from maskbench.errors import MaskbenchError
 from maskbench.train.data import TrainingFaces
 from maskbench.train.face_sets import open_face_set
-from maskbench.train.loop import LOG, Machine, fit, launch, rate_at, read_log, refuse_other_run
+from maskbench.train.loop import LOG, Machine, _optimizer, fit, launch, rate_at, read_log, refuse_other_run
 from maskbench.train.prepare import prepare_faces
 from maskbench.train.recipe import Optimiser
 from maskbench.train.sampling import BatchPlan
@@ -33,7 +33,8 @@ class Duel:
 
     turns = ("first", "second")
 
-    def __init__(self, bad_steps=()):
+    def __init__(self, bad_steps=(), every=None):
+        self.every = every or {}
         self.modules = {name: torch.nn.Linear(1, 1, bias=False) for name in self.turns}
         for module, value in zip(self.modules.values(), (1.0, 3.0), strict=True):
             torch.nn.init.constant_(module.weight, value)
@@ -62,7 +63,7 @@ def trained(method, faces, out, steps=4, **settings):
     plan = BatchPlan(faces.subjects, 4, 0)
     machine = Machine("cpu", 1, workers=0)
     fit(fabric, method, data, plan, PLAIN, steps / plan.steps, out, False, {}, machine, log_every=1, **settings)
-    return [float(value) for value in method.values()]
+    return [value.item() for value in method.values()]
 
 
 def test_each_turn_moves_its_own_weights_by_its_own_loss_alone(faces, tmp_path):
@@ -72,6 +73,35 @@ def test_each_turn_moves_its_own_weights_by_its_own_loss_alone(faces, tmp_path):
         b -= 0.5 * 0.05 * a
     assert trained(Duel(), faces, tmp_path) == pytest.approx([a, b], abs=1e-5)
     assert {"first/loss", "second/loss"} <= set(read_log(tmp_path)[0])
+
+
+def test_a_turn_that_comes_every_third_step(faces, tmp_path):
+    a, b = 1.0, 3.0
+    for step in range(1, 8):
+        a -= 0.5 * 0.2 * (a - b)
+        if step % 3 == 0:
+            b -= 0.5 * 0.05 * a
+    assert trained(Duel(every={"second": 3}), faces, tmp_path, 7) == pytest.approx([a, b], abs=1e-5)
+    lines = [line for line in read_log(tmp_path) if "validation" not in line]
+    assert ["second/loss" in line for line in lines] == [False, False, True] * 2 + [False]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "decay"),
+    [("adam", torch.optim.Adam, 0), ("adamw", torch.optim.AdamW, 5e-4), ("sgd", torch.optim.SGD, 5e-4)],
+)
+def test_optimizers_as_the_settings_say(name, kind, decay):
+    made = _optimizer(Duel(), "first", Optimiser(name, betas=(0.5, 0.9)), True)
+    assert type(made) is kind
+    assert [group["weight_decay"] for group in made.param_groups] == [decay]
+    assert made.param_groups[0].get("betas", (0.5, 0.9)) == (0.5, 0.9)
+
+
+def test_a_start_says_nothing():
+    """Lightning's remarks on precision are no news to anybody who gave the recipe."""
+    code = "from maskbench.train.loop import Machine, launch; launch(Machine('cpu', 1), 'bf16-mixed')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_a_step_without_finite_gradient_is_left_out_told_and_counted(faces, tmp_path, capsys):

@@ -20,6 +20,7 @@ from maskbench.train.losses import (
     draw_margins,
     margin_logits,
     margin_named,
+    sample_classes,
     template_kd,
 )
 
@@ -206,6 +207,42 @@ def test_published_margins():
     assert margin_named("arcface") is MARGINS["arcface"]
     with pytest.raises(MaskbenchError, match='no margin loss "arcfase"; did you mean "arcface"?'):
         margin_named("arcfase")
+
+
+class TestSampledClasses:
+    def test_own_classes_are_there_and_others_are_random(self):
+        labels = torch.tensor([7, 3, 7, 90])
+        seen = torch.zeros(100)
+        for seed in range(300):
+            chosen, places = sample_classes(labels, 100, 12, torch.Generator().manual_seed(seed))
+            assert chosen.tolist() == sorted(set(chosen.tolist())) and len(chosen) == 12
+            assert chosen[places].tolist() == labels.tolist()
+            seen[chosen] += 1
+        assert seen[[3, 7, 90]].tolist() == [300, 300, 300]
+        others = np.delete(seen.numpy(), [3, 7, 90])  # each with probability 9/97: 27.8 times, sd 5
+        assert others.mean() == pytest.approx(300 * 9 / 97) and 8 < others.min() and others.max() < 55
+
+    def test_more_own_classes_than_asked_for(self):
+        chosen, places = sample_classes(torch.tensor([5, 1, 4]), 6, 2, torch.Generator().manual_seed(0))
+        assert chosen.tolist() == [1, 4, 5] and places.tolist() == [2, 0, 1]
+
+    def test_head_of_some_classes_is_a_head_of_these_alone(self):
+        head = MarginHead(5, 40, MARGINS["arcface"], random_rows(1, 5, 30)[0], random_rows(40, 5, 31), sampled=9)
+        templates, labels = random_rows(6, 5, 32, 2.0), torch.tensor([2, 0, 31, 2, 8, 0])
+        loss = head(templates, labels, torch.Generator().manual_seed(4))
+        loss.backward()
+        chosen, places = sample_classes(labels, 40, 9, torch.Generator().manual_seed(4))
+        alone = MarginHead(5, 9, MARGINS["arcface"], head.centre, head.weight[chosen])
+        expected = alone(templates, places)
+        expected.backward()
+        assert loss.item() == expected.item()
+        assert torch.equal(head.weight.grad[chosen], alone.weight.grad)
+        assert head.weight.grad.abs().sum(dim=1).count_nonzero() == 9  # the others have no gradient
+
+    def test_all_classes_when_as_many_are_asked_for(self):
+        heads = [MarginHead(5, 40, MARGINS["cosface"], None, random_rows(40, 5, 31), sampled=n) for n in (0, 40, 99)]
+        templates, labels = random_rows(6, 5, 32), torch.arange(6)
+        assert len({head(templates, labels).item() for head in heads}) == 1
 
 
 class TestMarginHead:

@@ -263,7 +263,7 @@ class TestChanges:
 
 def other_values(value: Any, prefix: str = "") -> Iterator[str]:
     """For every single setting of a recipe, a change to another value that is allowed."""
-    choices = {**recipe_module._CHOICES, "method": None}
+    choices = {**recipe_module.RULES.choices, "method": None}
     for entry in fields(value):
         key, now = f"{prefix}{entry.name}", getattr(value, entry.name)
         if is_dataclass(now):
