@@ -64,6 +64,7 @@ class View:
         index: of the face; student: (H, W, 3) uint8, perhaps masked; masked: whether it is.
         clean: (H, W, 3) uint8, the same crop without mask and camera; None where nobody asked for it.
         flipped: whether the two show the mirror image.
+        inner, holes: what a completion reads; see ``occluded``.
     """
 
     index: int
@@ -71,6 +72,8 @@ class View:
     masked: bool
     clean: np.ndarray | None
     flipped: bool
+    inner: np.ndarray | None = None
+    holes: np.ndarray | None = None
 
 
 class TrainingFaces(Dataset):
@@ -107,7 +110,9 @@ class TrainingFaces(Dataset):
         key = self.faces.keys[index]
         rng = generator(self.seed, str(epoch), key, "view")
         face, mesh = self._placed(rng, crop, mesh)
-        masked = self.masks(face, mesh, key, epoch) if self.masks else None
+        return self._view(rng, index, face, self.masks(face, mesh, key, epoch) if self.masks else None)
+
+    def _view(self, rng: np.random.Generator, index: int, face: np.ndarray, masked: MaskedImage | None) -> View:
         seen = self._seen(rng, face, masked)
         flipped = bool(self.augmentation and rng.random() < self.augmentation.flip)
         clean = face if self.clean else None
@@ -148,6 +153,7 @@ class Batch:
     Attributes:
         index: (B,) int64; faces: (B, H, W, 3) uint8; masked, flipped: (B,) bool; clean: (B, H, W, 3) uint8 or None.
         failures: (index, reason).
+        inner: (B, h, w, 3) uint8 and holes: (B, h, w) uint8 of 0 and 1, for completions, or None.
     """
 
     index: torch.Tensor
@@ -156,6 +162,8 @@ class Batch:
     flipped: torch.Tensor
     clean: torch.Tensor | None
     failures: list[tuple[int, str]]
+    inner: torch.Tensor | None = None
+    holes: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -180,16 +188,21 @@ def collate(items: Sequence[View | tuple[int, str]]) -> Batch:
     """Views as a batch. Pictures that could not be read are left out of it, and named."""
     views = [item for item in items if isinstance(item, View)]
     failures = [item for item in items if not isinstance(item, View)]
-    stacked = np.stack([view.student for view in views]) if views else np.empty((0, 1, 1, 3), np.uint8)
-    clean = torch.from_numpy(np.stack([v.clean for v in views])) if views and views[0].clean is not None else None
+    clean, inner, holes = (_stacked([getattr(view, name) for view in views]) for name in ("clean", "inner", "holes"))
+    faces = _stacked([view.student for view in views])
     return Batch(
         torch.tensor([view.index for view in views], dtype=torch.int64),
-        torch.from_numpy(stacked),
+        torch.empty((0, 1, 1, 3), dtype=torch.uint8) if faces is None else faces,
         torch.tensor([view.masked for view in views], dtype=torch.bool),
         torch.tensor([view.flipped for view in views], dtype=torch.bool),
-        clean,
-        failures,
-    )
+        clean, failures, inner, holes,
+    )  # fmt: skip
+
+
+def _stacked(pictures: Sequence[np.ndarray | None]) -> torch.Tensor | None:
+    """All as one tensor, if there are any."""
+    known = [picture for picture in pictures if picture is not None]
+    return torch.from_numpy(np.stack(known)) if known else None
 
 
 class _From:

@@ -18,6 +18,7 @@ from maskbench.errors import MaskbenchError
 from maskbench.recognizers.base import checked_embed
 from maskbench.train.data import Batch
 from maskbench.train.losses import Margin, MarginHead, margin_named, template_kd
+from maskbench.train.network_input import NetworkInput
 from maskbench.train.recipe import Losses, Recipe
 from maskbench.types import Recognizer, RecognizerSpec
 
@@ -75,7 +76,7 @@ class MaskInv:
                 f"{spec.embedding_size}; choose a teacher and a student of one size"
             )
         self.losses_of, self.spec, self.teacher = recipe.losses, spec, teacher
-        self._still = _freeze(student, recipe.student.frozen, recipe.name)
+        self._still = freeze(student, recipe.student.frozen, recipe.name)
         self.modules: dict[str, nn.Module] = {"student": student}
         labels, classes = class_labels(subjects, recipe.losses.unlabelled)
         if templates is None:
@@ -99,14 +100,11 @@ class MaskInv:
                 spec.embedding_size, classes, margin_of(recipe.losses), centre if recipe.losses.centred else None,
                 weights, recipe.seed, recipe.losses.sampled,
             )  # fmt: skip
-        scale = 1 / np.array(spec.std)
-        self._scale = torch.from_numpy(scale).float().view(1, 3, 1, 1)
-        self._shift = torch.from_numpy(-np.array(spec.mean) * scale).float().view(1, 3, 1, 1)
+        self._input = NetworkInput(spec)
 
     def move(self, device: torch.device) -> None:
-        """Labels and normalisation to the device; templates stay where they are, for there may be many."""
-        for name in ("_labels", "_scale", "_shift"):
-            setattr(self, name, getattr(self, name).to(device))
+        """Labels to the device; templates stay where they are, for there may be many."""
+        self._labels = self._labels.to(device)
 
     def parameters_of(self, turn: str) -> list[dict[str, Any]]:
         """The student's weights, clipped, and the classifier's, not clipped, with a learning rate of its own."""
@@ -134,8 +132,7 @@ class MaskInv:
 
     def normalised(self, faces: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 RGB to (B, 3, H, W) float32 as the student reads it, channels last in memory."""
-        faces = faces if self.spec.colour_order == "RGB" else faces.flip(-1)
-        return faces.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
+        return self._input(faces.permute(0, 3, 1, 2))
 
     def _taught(self, batch: Batch) -> torch.Tensor:
         if self.teacher is None:
@@ -145,7 +142,7 @@ class MaskInv:
         return torch.from_numpy(vectors).to(batch.faces.device)
 
 
-def _freeze(student: nn.Module, beginnings: Sequence[str], name: str) -> list[nn.Module]:
+def freeze(student: nn.Module, beginnings: Sequence[str], name: str) -> list[nn.Module]:
     """Parameters whose names begin so stay as they are; returns those of their modules that keep statistics."""
     names = [parameter for parameter, _ in student.named_parameters()]
     for beginning in beginnings:

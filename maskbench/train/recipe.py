@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError
@@ -16,7 +16,10 @@ from maskbench.registry import nearest
 from maskbench.train.augment import Augmentation
 from maskbench.train.recipe_file import Rules, build_settings, change_setting, check_settings, read_settings
 
-METHODS = ("maskinv",)
+if TYPE_CHECKING:
+    from maskbench.train.deocclusion_recipe import DeocclusionRecipe
+
+METHODS = ("maskinv", "deocclusion")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 SCHEDULES = ("cosine", "steps", "constant")
 OPTIMISERS = ("adamw", "adam", "sgd")
@@ -174,8 +177,10 @@ def shipped_recipes() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in found if file.name.endswith(".yaml"))
 
 
-def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe | DeocclusionRecipe:
     """A shipped recipe or a YAML file, with single settings changed.
+
+    Its setting "method" says of which kind it is.
 
     Args:
         name: a name of ``shipped_recipes`` or the path of a ``.yaml`` file.
@@ -193,6 +198,12 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
             values, where = read_settings(path), f"recipe {name}"
     for change in changes:
         change_setting(values, change)
+    if values.get("method") == "deocclusion":
+        from maskbench.train import deocclusion_recipe  # which has parts of this one
+
+        found = build_settings(deocclusion_recipe.DeocclusionRecipe, values, where)
+        check_settings(found, where, deocclusion_recipe.RULES)
+        return found
     recipe = build_settings(Recipe, values, where)
     check_settings(recipe, where, RULES)
     if recipe.losses.weight == 0 and recipe.losses.margin_weight == 0:

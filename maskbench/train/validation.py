@@ -31,14 +31,8 @@ class Validation:
     """
 
     def __init__(self, faces: PreparedFaces, template: Template, recipes: dict[str, float]) -> None:
-        names = [subject for subject in faces.subjects if subject is not None]
-        if len(names) < len(faces) or len(set(names)) < 2 or len(set(names)) == len(names):
-            raise MaskbenchError(
-                f"{faces.sets[0].name}: validation needs a folder for each of at least two people, with several "
-                "pictures of some"
-            )
+        self._label = labels_of(faces)
         self._data = TrainingFaces(faces, template, MaskMix(recipes, 1.0, SEED), None, SEED, clean=True)
-        _, self._label = np.unique(names, return_inverse=True)
 
     def __call__(self, embed: Embed, comparator: str) -> dict[str, float]:
         """EER and FNMR at FMR 1 % in three conditions, by name.
@@ -55,13 +49,8 @@ class Validation:
             views = [self._view(index) for index in range(start, min(start + BATCH, len(self._data)))]
             sides["unmasked"].append(embed(np.stack([view.clean for view in views])))
             sides["masked"].append(embed(np.stack([view.student for view in views])))
-        bare, masked = (np.concatenate(vectors).astype(np.float64) for vectors in sides.values())
-        pairs = {"umr_ump": (bare, bare), "umr_mp": (bare, masked), "mr_mp": (masked, masked)}
-        return {
-            f"{condition}_{name}": value
-            for condition, (references, probes) in pairs.items()
-            for name, value in self._rates(score_all(references, probes, comparator), references is probes).items()
-        }
+        bare, masked = (np.concatenate(vectors) for vectors in sides.values())
+        return verification_rates(bare, masked, self._label, comparator)
 
     def _view(self, index: int) -> View:
         view = self._data[0, index]
@@ -69,14 +58,46 @@ class Validation:
             raise MaskbenchError(f"validation: {self._data.faces.keys[index]}: {view[1]}")
         return view
 
-    def _rates(self, scores: np.ndarray, symmetric: bool) -> dict[str, float]:
-        same = self._label[:, None] == self._label[None, :]
-        # No picture is compared with itself, nor with itself under a mask; a symmetric matrix counts each pair once.
-        use = np.triu(np.ones_like(same), 1) if symmetric else ~np.eye(len(same), dtype=bool)
-        mated, non_mated = np.sort(scores[same & use]), np.sort(scores[~same & use])
-        point = fnmr_at_fmr(mated, non_mated, 0.01)
-        rates = {"eer": eer(mated, non_mated).value}
-        return rates if point.fnmr is None else {**rates, "fmr100": point.fnmr}
+
+def labels_of(faces: PreparedFaces) -> np.ndarray:
+    """(N,) a number for the subject of each face.
+
+    Raises:
+        MaskbenchError: a face has no subject, or there are too few for mated and non-mated pairs.
+    """
+    names = [subject for subject in faces.subjects if subject is not None]
+    if len(names) < len(faces) or len(set(names)) < 2 or len(set(names)) == len(names):
+        raise MaskbenchError(
+            f"{faces.sets[0].name}: validation needs a folder for each of at least two people, with several "
+            "pictures of some"
+        )
+    return np.unique(names, return_inverse=True)[1]
+
+
+def verification_rates(bare: np.ndarray, masked: np.ndarray, labels: np.ndarray, comparator: str) -> dict[str, float]:
+    """EER and FNMR at FMR 1 % in three conditions, by name.
+
+    Args:
+        bare, masked: (N, D) templates of the same faces; labels: (N,).
+        comparator: "cosine" or "negative-l2".
+    """
+    bare, masked = bare.astype(np.float64), masked.astype(np.float64)
+    pairs = {"umr_ump": (bare, bare), "umr_mp": (bare, masked), "mr_mp": (masked, masked)}
+    return {
+        f"{condition}_{name}": value
+        for condition, (references, probes) in pairs.items()
+        for name, value in _rates(score_all(references, probes, comparator), labels, references is probes).items()
+    }
+
+
+def _rates(scores: np.ndarray, labels: np.ndarray, symmetric: bool) -> dict[str, float]:
+    same = labels[:, None] == labels[None, :]
+    # No picture is compared with itself, nor with itself under a mask; a symmetric matrix counts each pair once.
+    use = np.triu(np.ones_like(same), 1) if symmetric else ~np.eye(len(same), dtype=bool)
+    mated, non_mated = np.sort(scores[same & use]), np.sort(scores[~same & use])
+    point = fnmr_at_fmr(mated, non_mated, 0.01)
+    rates = {"eer": eer(mated, non_mated).value}
+    return rates if point.fnmr is None else {**rates, "fmr100": point.fnmr}
 
 
 def score_all(references: np.ndarray, probes: np.ndarray, comparator: str) -> np.ndarray:

@@ -148,7 +148,22 @@ def senet() -> Shapes:
     return found
 
 
+def resnet18() -> Shapes:
+    """torchvision's resnet18, with an embedding layer of 128 in place of its classifier."""
+    found = conv("conv1", 64, 3, 7) | bn("bn1", 64) | biased("fc", 128, 512)
+    for stage, (before, after) in enumerate(((64, 64), (64, 128), (128, 256), (256, 512)), 1):
+        for index, inner in enumerate((before, after)):
+            name = f"layer{stage}.{index}"
+            found |= conv(f"{name}.conv1", after, inner, 3) | bn(f"{name}.bn1", after)
+            found |= conv(f"{name}.conv2", after, after, 3) | bn(f"{name}.bn2", after)
+        if before != after:
+            name = f"layer{stage}.0.downsample"
+            found |= conv(f"{name}.0", after, before, 1) | bn(f"{name}.1", after)
+    return found
+
+
 PUBLISHED: dict[str, Shapes] = {
+    "resnet18": resnet18(),
     "iresnet18": iresnet(2, 2, 2, 2),
     "iresnet34": iresnet(3, 4, 6, 3),
     "iresnet50": iresnet(3, 4, 14, 3),

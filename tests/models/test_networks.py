@@ -186,3 +186,21 @@ def test_vectors_of_treb1en_have_length_1():
     module = randomised(NETWORKS["mobilefacenet-treb1en"].build())
     with torch.inference_mode():
         torch.testing.assert_close(module(picture((112, 112), 2)).norm(dim=1), torch.ones(2))
+
+
+def resnet18_reference(module, x):
+    r = Reference(module)
+    x = F.max_pool2d(torch.relu(r.bn(r.conv(x, "conv1", 2, 3), "bn1")), 3, 2, 1)
+    for stage in range(1, 5):
+        for index in range(2):
+            name, stride = f"layer{stage}.{index}", 2 if stage > 1 and index == 0 else 1
+            out = torch.relu(r.bn(r.conv(x, f"{name}.conv1", stride, 1), f"{name}.bn1"))
+            out = r.bn(r.conv(out, f"{name}.conv2", 1, 1), f"{name}.bn2")
+            if f"{name}.downsample.0.weight" in r.state:
+                x = r.bn(r.conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
+            x = torch.relu(out + x)
+    return r.linear(x.mean(dim=(2, 3)), "fc")
+
+
+def test_resnet18():
+    agree(randomised(NETWORKS["resnet18"].build()), resnet18_reference, picture((150, 150)))

@@ -1,0 +1,160 @@
+"""De-occlusion distillation: a student reads completed faces and keeps its teacher's templates and their relations.
+
+Source: Li, Ge, Zhang, Li, "Look Through Masks: Towards Masked Face Recognition with De-Occlusion Distillation", ACM
+Multimedia 2020, equations 10 to 18; see ``relations`` for the terms and docs/methods/deocclusion.md for the choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maskbench.errors import MaskbenchError
+from maskbench.models.inpainter import compose
+from maskbench.train.data import Batch
+from maskbench.train.deocclusion_recipe import StudentStage
+from maskbench.train.losses import sample_classes
+from maskbench.train.maskinv import class_labels, freeze
+from maskbench.train.network_input import NetworkInput
+from maskbench.train.occluded import PutIn, planes
+from maskbench.train.relations import (
+    centroid_logits,
+    class_centroids,
+    instance_loss,
+    pair_loss,
+    soft_cross_entropy,
+    soft_instance_loss,
+    triplet_loss,
+)  # fmt: skip
+from maskbench.types import RecognizerSpec
+
+
+class Deocclusion:
+    """The second stage's side of the loop (``loop.Method``).
+
+    Templates of a recognizer that is compared by Euclidean distance are divided by the teacher's standard deviation
+    (over faces, averaged over dimensions) after their mean is taken off, those of one compared by cosine by their
+    length: so all terms have sizes near 1 whatever the teacher.
+
+    Args:
+        student: the network, with the weights that it starts from; spec: what it reads and gives.
+        completion: the network of the first stage, trained.
+        put_in: completed pixels into the student's crops.
+        stage: the settings; name: of the recipe, for messages; seed: of the recipe.
+        subjects: (N,) of the training faces.
+        templates: (N, 2, D) of the teacher: of each face and of its mirror image.
+    """
+
+    turns = ("student",)
+    every: Mapping[str, int] = {}
+
+    def __init__(
+        self, student: nn.Module, spec: RecognizerSpec, completion: nn.Module, put_in: PutIn, stage: StudentStage,
+        name: str, subjects: Sequence[str | None], templates: np.ndarray,
+    ) -> None:  # fmt: skip
+        if templates.shape[2] != spec.embedding_size:
+            raise MaskbenchError(
+                f"recipe {name}: the teacher's templates have {templates.shape[2]} numbers, the student's "
+                f"{spec.embedding_size}; choose a teacher and a student of one size"
+            )
+        self.stage, self.spec, self._put_in = stage, spec, put_in
+        self._still = freeze(student, stage.student.frozen, name)
+        self.modules: dict[str, nn.Module] = {"student": student}
+        self._completion = completion
+        if stage.end_to_end:
+            self.modules["completion"] = completion
+        else:
+            completion.eval().requires_grad_(False)
+        self._normalise = NetworkInput(spec)
+        known = torch.from_numpy(templates[np.isfinite(templates).all(axis=(1, 2))])
+        self._centre = known.mean(dim=(0, 1))
+        self._spread = (known - self._centre).square().mean().sqrt()
+        labels, classes = class_labels(subjects, "own")
+        self._labels, self._targets = torch.from_numpy(labels), self.scaled(torch.from_numpy(templates))
+        # The centre of an identity is that of the pictures as they are; their mirror images have one of their own.
+        targets = torch.nan_to_num(self._targets)  # where the teacher gives none nothing is learnt either
+        self._centroids = torch.stack([class_centroids(targets[:, side], self._labels, classes) for side in (0, 1)])
+
+    def scaled(self, templates: Tensor) -> Tensor:
+        """Templates as the losses compare them: see the class."""
+        if self.spec.comparator == "cosine":
+            return nn.functional.normalize(templates.float(), dim=-1)
+        return (templates.float() - self._centre.to(templates.device)) / self._spread.to(templates.device)
+
+    def move(self, device: torch.device) -> None:
+        """The completion to the device; templates stay where they are, for there may be many."""
+        if not self.stage.end_to_end:
+            self._completion.to(device)
+
+    def parameters_of(self, turn: str) -> list[dict[str, Any]]:
+        """The student's weights, and the completion's where it learns along."""
+        groups = [{"params": list(self.modules["student"].parameters()), "rate": 1.0, "clipped": True}]
+        if self.stage.end_to_end:
+            more = {"params": list(self.modules["completion"].parameters()), "rate": self.stage.completion_rate}
+            groups.append({**more, "clipped": True})
+        return groups
+
+    def losses(self, turn: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """"loss", and its terms before they are weighted."""
+        for module in self._still:
+            module.eval()
+        ours = self.scaled(self.modules["student"](self._normalise(self.completed(batch))).float())
+        sides = batch.flipped.cpu().long()
+        rows = batch.index.cpu()
+        theirs = self._targets[rows, sides]
+        known = torch.isfinite(theirs).all(dim=1)
+        rows, sides, theirs = rows[known], sides[known], theirs[known].to(ours.device)
+        return self.distilled(ours[known.to(ours.device)], theirs, self._labels[rows], sides, generator)
+
+    def distilled(
+        self, ours: Tensor, theirs: Tensor, labels: Tensor, sides: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The terms of equation 16 for scaled templates (B, D), on whatever device they are; the rest is on the CPU."""
+        how = self.stage.losses
+        found: dict[str, Tensor] = {}
+        if how.instance == "hard":
+            found["instance"] = instance_loss(ours, theirs)
+        elif how.instance != "none":
+            middle = self._centroids[sides, labels].to(ours.device)
+            found["instance"] = soft_instance_loss(ours, theirs, middle, how.instance, how.mix)
+        if how.pair_weight:
+            found["pair"] = pair_loss(ours, theirs, how.delta, normalisation=how.normalisation)
+        if how.triplet_weight:
+            found["triplet"] = triplet_loss(ours, theirs, how.delta)
+        if how.soft_targets:
+            found["soft_targets"] = self._soft_targets(ours, theirs, labels, generator)
+        weights = {"instance": how.instance_weight, "pair": how.pair_weight, "triplet": how.triplet_weight,
+                   "soft_targets": how.soft_targets}  # fmt: skip
+        loss = sum((weights[name] * value for name, value in found.items()), ours.sum() * 0)
+        return {"loss": loss, **found}
+
+    def _soft_targets(self, ours: Tensor, theirs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """L_CE: the same classifier on both sides, whose classes are the training identities' centroids."""
+        how, centroids = self.stage.losses, self._centroids[0]
+        if 0 < how.sampled < len(centroids):
+            centroids = centroids[sample_classes(labels, len(centroids), how.sampled, generator)[0]]
+        centroids = centroids.to(ours.device)
+        return soft_cross_entropy(*(centroid_logits(side, centroids, how.scale, "cosine") for side in (ours, theirs)))
+
+    def completed(self, batch: Batch) -> Tensor:
+        """The student's crops (B, 3, H, W), RGB 0 to 255, with completed pixels; mirrored where the view is."""
+        assert batch.inner is not None and batch.holes is not None
+        faces = batch.faces.permute(0, 3, 1, 2).float()
+        holes, inner = batch.holes[:, None].float(), planes(batch.inner)
+        covered = holes.flatten(1).any(dim=1)
+        if bool(covered.any()):
+            with torch.set_grad_enabled(self.stage.end_to_end):
+                output = self.completer(inner[covered], holes[covered])[-1].float()
+            pictures = (compose(output, inner[covered], holes[covered]) + 1) * 127.5
+            done = self._put_in(faces[covered], pictures, holes[covered])
+            faces = faces.index_put((covered.nonzero()[:, 0],), done)
+        return torch.where(batch.flipped[:, None, None, None], faces.flip(3), faces)
+
+    @property
+    def completer(self) -> nn.Module:
+        """The completion, as the loop has wrapped it where it learns."""
+        return self.modules.get("completion", self._completion)

@@ -1,0 +1,190 @@
+"""Settings of de-occlusion distillation: a completion network, then a student that reads completed faces.
+
+Source: Li, Ge, Zhang, Li, "Look Through Masks: Towards Masked Face Recognition with De-Occlusion Distillation", ACM
+Multimedia 2020; see docs/methods/deocclusion.md for what it states and what it leaves open.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from maskbench.train.augment import Augmentation
+from maskbench.train.recipe import OPTIMISERS, PRECISIONS, SCHEDULES, Masks, Optimiser, Student
+from maskbench.train.recipe_file import Rules
+
+COMPLETIONS = ("ga", "ga-noattention", "gfc")  # as in completions.learned, which loads torch
+ADVERSARIES = ("wgan-gp", "log", "none")
+INSTANCE_KINDS = ("hard", "centroid", "mixed", "direction", "none")
+NORMALISATIONS = ("own", "own-all", "teacher", "teacher-all")  # as in relations, which loads torch
+
+
+@dataclass(frozen=True)
+class CompletionLosses:
+    """The terms of the completion network's training (METHODS of Yu et al., CVPR 2018); weights of 0 leave one out.
+
+    Attributes:
+        hole: L1 inside the hole; outside: L1 outside it, over the share that is outside.
+        coarse: factor of both terms for the coarse output, beside the refined one.
+        discount: gamma; a hole's pixel counts gamma^distance to what is known. 1: all alike.
+        adversary: "wgan-gp" (the reused network's), "log" (the paper's equation 8) or "none".
+        adversarial: its weight; penalty: of the critics' gradient, inside the hole.
+        critic_steps: steps of the critics for one of the generator.
+        identity: weight of the distance between the teacher's template of the completed face and the centroid of its
+            identity (IDGAN).
+    """
+
+    hole: float = 1.2
+    outside: float = 1.2
+    coarse: float = 1.2
+    discount: float = 0.9
+    adversary: str = "wgan-gp"
+    adversarial: float = 0.001
+    penalty: float = 10.0
+    critic_steps: int = 5
+    identity: float = 0.0
+
+
+@dataclass(frozen=True)
+class CompletionStage:
+    """The first stage.
+
+    Attributes:
+        network: of ``COMPLETIONS``; size: pixels of its square pictures; width: factor on all its channels, and
+            critic_width on the discriminators'.
+        name: what the trained completion is called.
+        grow: by how many of its pixels holes are larger than masks, at least and at most.
+        batch, epochs, precision: as in ``recipe.Recipe``.
+    """
+
+    network: str = "ga"
+    name: str = "ga"
+    size: int = 256
+    width: float = 1.0
+    critic_width: float = 1.0
+    grow: tuple[int, ...] = (1, 3)
+    losses: CompletionLosses = field(default_factory=CompletionLosses)
+    optimiser: Optimiser = field(
+        default_factory=lambda: Optimiser("adam", 1e-4, schedule="constant", betas=(0.5, 0.9), clip=1e9)
+    )
+    batch: int = 16
+    epochs: float = 1.0
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True)
+class RelationLosses:
+    """The terms of equation 16, averaged over instances, pairs and triplets; see ``relations``.
+
+    Attributes:
+        soft_targets: of L_CE, whose classes are the training identities' centroids (``relations.centroid_logits``);
+            scale of its logits; sampled: how many classes a step compares with, 0: all.
+        instance: "hard" is equation 12; the others are readings of equation 17; mix: of "mixed".
+        instance_weight, pair_weight, triplet_weight: the paper states the last two (1 and 2).
+        delta: of Huber's loss; normalisation: of the distances of pairs.
+    """
+
+    soft_targets: float = 1.0
+    scale: float = 16.0
+    sampled: int = 0
+    instance: str = "mixed"
+    mix: float = 0.5
+    instance_weight: float = 1.0
+    pair_weight: float = 1.0
+    triplet_weight: float = 2.0
+    delta: float = 1.0
+    normalisation: str = "own"
+
+
+@dataclass(frozen=True)
+class StudentStage:
+    """The second stage.
+
+    Attributes:
+        student: the network, and what it starts from.
+        p: share of the faces that are occluded; the others are read as they are.
+        end_to_end: the completion learns along, at ``completion_rate`` of the student's rate.
+        blend: share of the trained weights in what is delivered, the rest is the student's start.
+    """
+
+    student: Student = field(default_factory=lambda: Student("resnet18", "random"))
+    p: float = 1.0
+    losses: RelationLosses = field(default_factory=RelationLosses)
+    end_to_end: bool = False
+    completion_rate: float = 0.1
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    batch: int = 128
+    epochs: float = 1.0
+    precision: str = "32-true"
+    blend: float = 1.0
+
+
+@dataclass(frozen=True)
+class DeocclusionRecipe:
+    """Both stages, apart from their data.
+
+    Attributes:
+        teacher: any recognizer by name.
+        masks: what faces wear; ``p`` counts for neither stage (the first masks every face, the second has its own).
+        validation_masks: recipe -> weight, of what validation faces wear.
+    """
+
+    name: str
+    version: int
+    method: str
+    description: str
+    source: str
+    teacher: str = "dlib-resnet"
+    masks: Masks = field(default_factory=lambda: Masks(1.0, {"deocclusion": 1.0}))
+    validation_masks: Mapping[str, float] = field(default_factory=lambda: {"worn": 1.0})
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    completion: CompletionStage = field(default_factory=CompletionStage)
+    recognition: StudentStage = field(default_factory=StudentStage)
+    seed: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """Every setting, as JSON has it."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def _optimiser(stage: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (f"{stage}.optimiser.rate", f"{stage}.optimiser.clip"), (f"{stage}.optimiser.weight_decay",)
+
+
+RULES = Rules(
+    choices={
+        "method": ("deocclusion",), "completion.network": COMPLETIONS, "completion.losses.adversary": ADVERSARIES,
+        "recognition.losses.instance": INSTANCE_KINDS, "recognition.losses.normalisation": NORMALISATIONS,
+        **{
+            f"{stage}.{key}": values for stage in ("completion", "recognition") for key, values in (
+                ("precision", PRECISIONS), ("optimiser.name", OPTIMISERS), ("optimiser.schedule", SCHEDULES)
+            )
+        },
+    },
+    positive=(
+        "version", "completion.size", "completion.width", "completion.critic_width", "completion.losses.discount",
+        "completion.losses.critic_steps", "recognition.losses.delta", "recognition.losses.scale",
+        *(f"{stage}.{key}" for stage in ("completion", "recognition") for key in (
+            "batch", "epochs", "optimiser.rate", "optimiser.clip",
+        )),
+    ),
+    not_negative=(
+        *(f"completion.losses.{name}" for name in (
+            "hole", "outside", "coarse", "adversarial", "penalty", "identity",
+        )),
+        *(f"recognition.losses.{name}" for name in (
+            "soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight",
+        )),
+        "recognition.completion_rate", "completion.optimiser.weight_decay", "recognition.optimiser.weight_decay",
+        *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),
+    ),
+    shares=(
+        "recognition.p", "recognition.blend", "recognition.losses.mix", "completion.losses.discount",
+        "completion.optimiser.warm_up", "recognition.optimiser.warm_up",
+        *(f"augmentation.{name}" for name in ("flip", "crop112", "colour", "grey", "small", "blur", "noise", "jpeg")),
+        "augmentation.recolour", "augmentation.patch",
+    ),
+    weights=("masks.recipes", "validation_masks"),
+)  # fmt: skip

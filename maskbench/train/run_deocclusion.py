@@ -1,0 +1,300 @@
+"""Both stages of de-occlusion distillation: the completion into OUT/completion, then the student into OUT/student."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from maskbench.align import estimate_similarity, template_at
+from maskbench.completions.learned import NETWORKS, CompletionCard, build, completion_card, read_completion_card
+from maskbench.digest import file_sha256
+from maskbench.errors import MaskbenchError
+from maskbench.files import make_folder, read_json, write_json
+from maskbench.models.checkpoints import read_file, save_state
+from maskbench.recognizers.base import load_recognizer, spec_digest
+from maskbench.train.completion import CompletionTraining, Reader
+from maskbench.train.data import MaskMix
+from maskbench.train.deocclusion import Deocclusion
+from maskbench.train.deocclusion_recipe import DeocclusionRecipe
+from maskbench.train.loop import Machine, check_start, fit, launch
+from maskbench.train.maskinv import class_labels
+from maskbench.train.network_input import NetworkInput
+from maskbench.train.occluded import OccludedFaces, PutIn, wide_at
+from maskbench.train.occluded_validation import CompletionQuality, StudentQuality
+from maskbench.train.prepare import PreparedFaces, prepare_faces
+from maskbench.train.relations import class_centroids
+from maskbench.train.running import (
+    WEIGHTS,
+    Run,
+    Source,
+    Trained,
+    blended,
+    build_network,
+    held_out_faces,
+    mask_digests,
+    shards_of,
+    share_of,
+    write_report,
+    write_student,
+)  # fmt: skip
+from maskbench.train.sampling import BatchPlan
+from maskbench.train.templates import teacher_templates
+from maskbench.types import RecognizerSpec
+
+COMPLETION, STUDENT = "completion", "student"  # folders, and the file names beside the student's weights
+WIDE = 192  # pixels of the crops that both stages are cut from: the scale of 150 x 150 crops for dlib's recognizer
+
+
+class Faces:
+    """The training faces of a run, prepared once for both stages.
+
+    Args:
+        sources: to train on; validation: other people, or None.
+        cache: the cache folder; by default ``files.cache_root()``.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], validation: Source | None, keep_crops: bool, cache: Path | None
+    ) -> None:
+        self._sets, self._validation = [source.open() for source in sources], validation
+        self._keep, self.cache = keep_crops, cache
+        self._found: tuple[PreparedFaces, PreparedFaces | None] | None = None
+
+    def ready(self) -> tuple[PreparedFaces, PreparedFaces | None]:
+        """To train on, and to measure on. Raises MaskbenchError as ``prepare_faces`` and ``held_out_faces`` do."""
+        if self._found is None:
+            wide = wide_at(WIDE)
+            faces = prepare_faces(self._sets, wide, self._keep, root=self.cache)
+            held = self._validation and held_out_faces(self._validation, faces, wide, self._keep, self.cache)
+            self._found = faces, held
+        return self._found
+
+
+def train_completion(
+    recipe: DeocclusionRecipe, faces: Faces, out: Path, resume: bool = False, machine: Machine | None = None,
+    rights: tuple[str, str] = ("unknown", "unknown"),
+) -> Trained:  # fmt: skip
+    """The first stage: ``weights.safetensors`` and its card in ``out``, which completions load as "torch:PATH".
+
+    Args:
+        out: gets checkpoint, log, weights, card and ``training.json``.
+        resume: go on after an interruption.
+        rights: licence and terms of the weights.
+
+    Raises:
+        MaskbenchError: something is wrong with recipe, faces, teacher or folder; see the message.
+    """
+    machine, stage = machine or Machine(), recipe.completion
+    settings = _of_stage(recipe, COMPLETION)
+    identity: dict[str, Any] = {"recipe": settings, "masks": _masks(recipe)}
+    make_folder(out)
+    check_start(out, resume, identity)
+    fabric = launch(machine, stage.precision)
+    with fabric.rank_zero_first():
+        prepared, held_out = faces.ready()
+        reader, centroids = _identity_reader(recipe, prepared, faces.cache) if stage.losses.identity else (None, None)
+    identity["faces"] = prepared.digest()
+    torch.manual_seed(recipe.seed)
+    network = NETWORKS[stage.network](stage.size, stage.width)
+    method = CompletionTraining(network, stage, reader, centroids)
+    masks = MaskMix(recipe.masks.recipes, 1.0, recipe.seed)
+    data = OccludedFaces(prepared, wide_at(WIDE), stage.size, masks, recipe.augmentation, recipe.seed, stage.grow)
+    checked = CompletionQuality(held_out, wide_at(WIDE), stage.size, recipe.validation_masks) if held_out else None
+    plan = _plan(prepared, stage.batch, recipe.seed, fabric)
+    progress = fit(
+        fabric, method, data, plan, stage.optimiser, stage.epochs, out, resume, identity, machine,
+        validate=(lambda step: checked(network) if fabric.is_global_zero else {}) if checked else None,
+    )  # fmt: skip
+    if not fabric.is_global_zero:
+        return Trained(out / WEIGHTS, {})
+    run = Run(recipe.name, recipe.version, settings, identity, rights)
+    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
+    final = checked(network) if checked else None
+    _write_completion(network, recipe, prepared, out, run)
+    return Trained(out / WEIGHTS, write_report(out, run, prepared, progress, final))
+
+
+def _identity_reader(
+    recipe: DeocclusionRecipe, faces: PreparedFaces, cache: Path | None
+) -> tuple[Reader, torch.Tensor]:
+    """The teacher, to read completed faces, and the centre of each face's identity (N, 2, D)."""
+    teacher = load_recognizer(recipe.teacher, "cpu", "torch")
+    module, spec = getattr(teacher, "module", None), teacher.spec
+    if module is None:
+        raise MaskbenchError(
+            f"recipe {recipe.name}: completion.losses.identity needs a teacher that is a torch network, which "
+            f"{recipe.teacher} is not; choose another teacher, or set it to 0"
+        )
+    templates = torch.from_numpy(teacher_templates(teacher, faces, cache))
+    labels, classes = class_labels(faces.subjects, "own")
+    numbers = torch.from_numpy(labels)
+    known = torch.nan_to_num(templates)
+    centres = torch.stack([class_centroids(known[:, side], numbers, classes)[numbers] for side in (0, 1)], dim=1)
+    centres[~torch.isfinite(templates).all(dim=2)] = torch.nan
+    put_in = PutIn(recipe.completion.size, template_at(spec.template, spec.input_size))
+    return Reader(module, NetworkInput(spec), put_in), centres
+
+
+def _write_completion(
+    network: torch.nn.Module, recipe: DeocclusionRecipe, faces: PreparedFaces, out: Path, run: Run
+) -> None:
+    stage, path = recipe.completion, out / WEIGHTS
+    save_state(network, path)
+    card = completion_card(
+        name=stage.name, network=stage.network, size=stage.size, width=stage.width, sha256=file_sha256(path),
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        training_data=[face_set.name for face_set in faces.sets], licence=run.rights[0], terms=run.rights[1],
+        source=run.source,
+    )  # fmt: skip
+    write_json(path.with_suffix(".json"), card)
+
+
+def train_student(
+    recipe: DeocclusionRecipe, completion: Path, faces: Faces, out: Path, resume: bool = False,
+    machine: Machine | None = None, rights: tuple[str, str] = ("unknown", "unknown"),
+) -> Trained:  # fmt: skip
+    """The second stage: a student behind a trained completion, whose weights and card are put beside it.
+
+    Args:
+        completion: the weights of the first stage.
+        out: gets checkpoint, log, ``weights.safetensors`` with its card, ``completion.safetensors`` with its own, and
+            ``training.json``.
+        resume, rights: as in ``train_completion``.
+
+    Raises:
+        MaskbenchError: something is wrong with recipe, completion, faces, teacher or folder; see the message.
+    """
+    machine, stage = machine or Machine(), recipe.recognition
+    settings = _of_stage(recipe, "recognition")
+    card, network = _open(completion)
+    teacher = load_recognizer(recipe.teacher, "cpu")
+    identity: dict[str, Any] = {
+        "recipe": settings, "masks": _masks(recipe), "teacher": spec_digest(teacher.spec), "completion": card.sha256,
+    }  # fmt: skip
+    make_folder(out)
+    check_start(out, resume, identity)
+    student, spec = build_network(stage.student, recipe.teacher, recipe.name, recipe.seed)
+    reader = template_at(spec.template, spec.input_size)
+    _check_view(recipe.name, spec, card.size)
+    fabric = launch(machine, stage.precision)
+    with fabric.rank_zero_first():
+        prepared, held_out = faces.ready()
+        templates = teacher_templates(teacher, prepared, faces.cache)
+    identity["faces"] = prepared.digest()
+    start = {name: value.detach().clone() for name, value in student.state_dict().items()}
+    put_in = PutIn(card.size, reader)
+    method = Deocclusion(student, spec, network, put_in, stage, recipe.name, prepared.subjects, templates)
+    masks = MaskMix(recipe.masks.recipes, stage.p, recipe.seed) if stage.p else None
+    data = OccludedFaces(
+        prepared, wide_at(WIDE), card.size, masks, recipe.augmentation, recipe.seed, recipe.completion.grow,
+        reader,
+    )  # fmt: skip
+    checked = None
+    if held_out:
+        checked = StudentQuality(held_out, wide_at(WIDE), card.size, recipe.validation_masks, reader)
+
+    def measured() -> dict[str, float]:
+        assert checked
+        return checked(student, method.completed, NetworkInput(spec), spec.comparator)
+
+    plan = _plan(prepared, stage.batch, recipe.seed, fabric)
+    progress = fit(
+        fabric, method, data, plan, stage.optimiser, stage.epochs, out, resume, identity, machine,
+        validate=(lambda step: measured() if fabric.is_global_zero else {}) if checked else None,
+    )  # fmt: skip
+    student.load_state_dict(blended(student.state_dict(), start, stage.blend))
+    if not fabric.is_global_zero:
+        return Trained(out / WEIGHTS, {})
+    final = measured() if checked else None
+    beside = f"{COMPLETION}.safetensors"
+    _put_beside(completion, network if stage.end_to_end else None, out / beside)
+    run = Run(recipe.name, recipe.version, settings, identity, rights)
+    more = card.training_data or ("unknown (the completion's)",)
+    write_student(student.cpu(), replace(spec, completion=f"torch:{beside}"), teacher, prepared, out, run, more)
+    return Trained(out / WEIGHTS, write_report(out, run, prepared, progress, final))
+
+
+def _open(completion: Path) -> tuple[CompletionCard, torch.nn.Module]:
+    """A completion's card and network. Raises MaskbenchError if they do not belong together."""
+    card = read_completion_card(completion)
+    if file_sha256(completion) != card.sha256:
+        raise MaskbenchError(f"{completion}: not the file that its card describes; get the right one, or train it anew")
+    return card, build(completion, read_file(completion), card)
+
+
+def _put_beside(completion: Path, changed: torch.nn.Module | None, path: Path) -> None:
+    """The completion that the student reads: as it was, or as it has learnt along."""
+    card = read_json(completion.with_suffix(".json"))
+    if changed is None:
+        shutil.copyfile(completion, path)
+    else:
+        save_state(changed.cpu().eval().to(memory_format=torch.contiguous_format), path)
+        card = {**card, "sha256": file_sha256(path), "source": f"{card['source']}; then trained along with a student"}
+    write_json(path.with_suffix(".json"), card)
+
+
+def _check_view(name: str, spec: RecognizerSpec, side: int) -> None:
+    """A recognizer whose crop reaches beyond the completion's would see the edge of it."""
+    reader = template_at(spec.template, spec.input_size)
+    back = estimate_similarity(reader.points, wide_at(side).points)
+    height, width = reader.size
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]) @ back[:, :2].T + back[:, 2]
+    if corners.min() < -1 or corners.max() > side:
+        shown = f"template {spec.template} shows more than completions do"
+        raise MaskbenchError(f"recipe {name}: {shown}; choose another network")
+
+
+def _plan(faces: PreparedFaces, batch: int, seed: int, fabric: Any) -> BatchPlan:
+    share = share_of(batch, fabric.world_size)
+    return BatchPlan(faces.subjects, share, seed, "uniform", fabric.global_rank, fabric.world_size, shards_of(faces))
+
+
+def _of_stage(recipe: DeocclusionRecipe, stage: str) -> dict[str, Any]:
+    """All settings but the other stage's: what it was trained with is told by its digest."""
+    other = {COMPLETION: "recognition", "recognition": COMPLETION}[stage]
+    found = {key: value for key, value in recipe.plain().items() if key != other}
+    if stage == "recognition":
+        found["grow"] = list(recipe.completion.grow)
+    return found
+
+
+def _masks(recipe: DeocclusionRecipe) -> dict[str, str]:
+    return mask_digests([*recipe.masks.recipes, *recipe.validation_masks])
+
+
+def train_deocclusion(
+    recipe: DeocclusionRecipe, sources: Sequence[Source], out: Path, stages: Sequence[str] = (COMPLETION, STUDENT),
+    completion: Path | None = None, resume: bool = False, machine: Machine | None = None,
+    validation: Source | None = None, keep_crops: bool = True, rights: tuple[str, str] = ("unknown", "unknown"),
+    cache: Path | None = None,
+) -> dict[str, Trained]:  # fmt: skip
+    """The stages that are asked for, one after the other; a stage that is done is not done again.
+
+    Args:
+        out: the stages get folders of their own in it.
+        completion: weights of a completion to take in place of the first stage's.
+        resume: go on with the stage that was interrupted.
+
+    Raises:
+        MaskbenchError: see ``train_completion`` and ``train_student``; or the first stage is missing.
+    """
+    faces = Faces(sources, validation, keep_crops, cache)
+    found: dict[str, Trained] = {}
+    first, weights = out / COMPLETION, completion or out / COMPLETION / WEIGHTS
+    if COMPLETION in stages and completion is None and not (resume and weights.is_file()):
+        again = resume and (first / "checkpoint.safetensors").is_file()
+        found[COMPLETION] = train_completion(recipe, faces, first, again, machine, rights)
+    if STUDENT in stages:
+        if not weights.is_file():
+            raise MaskbenchError(f"{weights}: no such file; train the stage completion first, or give --completion")
+        second = out / STUDENT
+        again = resume and (second / "checkpoint.safetensors").is_file()
+        found[STUDENT] = train_student(recipe, weights, faces, second, again, machine, rights)
+    return found
+
