@@ -6,8 +6,10 @@
 FACES holds one folder of pictures per person; the two lists name folders, one a line, and share none. The methods are
 fitted on every picture of the first; of each person of the second the first pictures are masked by each recipe
 (seed 0) on the landmarks of the clean picture, aligned to "wide128" by the same landmarks, and completed with the
-mask's own alpha. Error and PSNR are taken over the hidden pixels of a face and then averaged over faces. The
-time is that of the processor, on one thread.
+mask's own alpha. Error, PSNR and SSIM (windows of 7 pixels whose middle is hidden) are taken over the hidden pixels of
+a face and then averaged over faces; "identity" is the mean cosine between a recognizer's templates of the completed
+face and of the original, less the mean of the originals'. The time is that of the processor, on one thread. A method
+may be torch:PATH, a completion of your own.
 --points gives landmarks found earlier: "names" (K,) paths in FACES, "points" (K, 468 or more, 3); else MediaPipe's.
 """
 
@@ -29,6 +31,7 @@ from maskbench.images import read_image
 from maskbench.landmarks.base import MESH_POINTS, mesh_landmarks
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.masking.transform import RandomMask
+from maskbench.recognizers.base import checked_embed, load_recognizer
 
 TEMPLATE = template_at("wide128")
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -74,13 +77,40 @@ def probes(root: Path, names: list[str], points: dict[str, np.ndarray], recipe: 
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
-def errors(completed: np.ndarray, originals: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
-    """Mean absolute error and PSNR in dB inside the masks, averaged over faces."""
+def errors(completed: np.ndarray, originals: np.ndarray, masks: np.ndarray) -> tuple[float, ...]:
+    """Mean absolute error, PSNR in dB and SSIM inside the masks, averaged over faces."""
+    from skimage.metrics import structural_similarity
+
     found = []
     for face, original, mask in zip(completed, originals, masks, strict=True):
         difference = face[mask == 1].astype(np.float64) - original[mask == 1]
-        found.append((np.abs(difference).mean(), 10 * np.log10(255**2 / max((difference**2).mean(), 1e-9))))
+        psnr = 10 * np.log10(255**2 / max((difference**2).mean(), 1e-9))
+        _, alike = structural_similarity(face, original, channel_axis=-1, full=True, data_range=255)
+        found.append((np.abs(difference).mean(), psnr, alike[mask == 1].mean()))
     return tuple(np.mean(found, axis=0))
+
+
+class Identity:
+    """How alike a recognizer finds completed faces and their originals, by the cosine of centred templates."""
+
+    def __init__(self, name: str) -> None:
+        self._recognizer = load_recognizer(name, "cpu")
+        spec = self._recognizer.spec
+        self._template = template_at(spec.template, spec.input_size)
+        self._matrix = estimate_similarity(TEMPLATE.points, self._template.points)
+
+    def templates(self, faces: np.ndarray) -> np.ndarray:
+        """Faces aligned to "wide128" to (N, D) float64."""
+        crops = np.stack([warp(face, self._matrix, self._template.size) for face in faces])
+        return checked_embed(self._recognizer, crops)[0].astype(np.float64)
+
+    def __call__(self, completed: np.ndarray, originals: np.ndarray) -> float:
+        """The mean cosine over faces."""
+        wanted = self.templates(originals)
+        middle = wanted.mean(axis=0)
+        ours, theirs = self.templates(completed) - middle, wanted - middle
+        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+        return float(((ours * theirs).sum(axis=1) / lengths).mean())
 
 
 def main() -> None:
@@ -94,6 +124,7 @@ def main() -> None:
     parser.add_argument("--points", type=Path)
     parser.add_argument("--people-pictures", type=int, default=3)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--recognizer", default="dlib-resnet")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     train = sum(pictures(arguments.faces, arguments.train), [])
@@ -103,6 +134,7 @@ def main() -> None:
     chosen = sum(([name for name in found if name in points][: arguments.people_pictures] for found in people), [])
     fitted = {name: load_completion(name).fit(faces) for name in arguments.methods}
     print(f"{len(faces)} training faces, {len(people)} people to complete")
+    identity = Identity(arguments.recognizer)
     rows = []
     for recipe in arguments.recipes.split(","):
         masked, masks, originals = probes(arguments.faces, chosen, points, recipe)
@@ -113,10 +145,11 @@ def main() -> None:
             start = time.process_time()
             completed = checked_complete(completion, masked, masks)
             seconds = (time.process_time() - start) / len(masked)
-            error, psnr = errors(completed, originals, masks)
+            error, psnr, ssim = errors(completed, originals, masks)
             print(
                 f"{recipe:6} {name:14} {len(masked)} faces, {masks.mean():.1%} hidden: mean absolute error "
-                f"{error:5.2f}, PSNR {psnr:5.2f} dB, {1000 * seconds:4.0f} ms a face", flush=True,
+                f"{error:5.2f}, PSNR {psnr:5.2f} dB, SSIM {ssim:.3f}, identity {identity(completed, originals):.3f}, "
+                f"{1000 * seconds:4.0f} ms a face", flush=True,
             )  # fmt: skip
             rows.append(np.hstack(completed[shown]))
     if arguments.sheet:

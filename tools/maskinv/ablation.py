@@ -66,8 +66,13 @@ def train(given: argparse.Namespace) -> None:
             print(name, seed, "done" if code == 0 else f"failed, see {log.name}", flush=True)
 
 
-def measure(given: argparse.Namespace) -> None:
-    """All students on one protocol, as a table."""
+OTHERS = ("dlib-resnet", "maskinv")
+
+
+def measure(
+    given: argparse.Namespace, pattern: str = "*/weights.safetensors", others: tuple[str, ...] = OTHERS
+) -> None:
+    """All students on one protocol, as a table, after the recognizers ``others``."""
     protocol, masked, results = (given.work / name for name in ("protocol", "masked", "results"))
     if not protocol.exists():
         _maskbench("protocol", "make", "folders", given.people, protocol)
@@ -75,16 +80,15 @@ def measure(given: argparse.Namespace) -> None:
         masked, results = given.work / f"masked-{given.mask.stem}", given.work / f"results-{given.mask.stem}"
     if not (masked / "manifest.csv").exists():
         _maskbench("synthesize", given.people, masked, *(("--recipe", given.mask) if given.mask else ()))
-    students = sorted(path.parent for path in given.runs.glob("*/weights.safetensors"))
-    models = [part for path in students for part in ("--model", f"torch:{path}/weights.safetensors")]
+    weights = sorted(given.runs.glob(pattern))
+    models = [part for name in (*others, *(f"torch:{path}" for path in weights)) for part in ("--model", name)]
     _maskbench(
-        "evaluate", "--model", "dlib-resnet", "--model", "maskinv", *models, "--protocol", protocol,
-        "--faces", given.people, "--masked", masked, "--out", results,
+        "evaluate", *models, "--protocol", protocol, "--faces", given.people, "--masked", masked, "--out", results,
     )  # fmt: skip
     folder = next(path for path in results.iterdir() if path.is_dir())
     print("| row | seed | UMR-UMP | UMR-MP | MR-MP | EER UMR-MP | UMR-MP against | MR-MP against |")
     print("|---|---|---|---|---|---|---|---|")
-    for name in ("dlib-resnet", "maskinv", *(path.name for path in students)):
+    for name in (*others, *(path.relative_to(given.runs).parts[0] for path in weights)):
         print(_row(folder, name))
 
 
