@@ -124,8 +124,7 @@ def recoloured(rng: np.random.Generator, face: np.ndarray, alpha: np.ndarray) ->
     offset = rng.uniform(-40, 40) + rng.uniform(-15, 15, 3)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)[None]
     worn = cv2.LUT(np.ascontiguousarray(face), table)
-    share = alpha.astype(np.float32)[..., None] / 255
-    return (worn * share + face * (1 - share) + 0.5).astype(np.uint8)
+    return _mixed(worn, face, alpha)
 
 
 def patched(rng: np.random.Generator, face: np.ndarray) -> np.ndarray:
@@ -138,8 +137,14 @@ def patched(rng: np.random.Generator, face: np.ndarray) -> np.ndarray:
     far = reach * rng.uniform(0.7, 1.2, (len(angles), 1))
     outline = middle + np.column_stack([np.cos(angles), np.sin(angles)]) * far
     cv2.fillPoly(shape, [np.rint(outline).astype(np.int32)], 255, lineType=cv2.LINE_AA)
-    colour = np.broadcast_to(rng.uniform(0, 255, 3).astype(np.float32), face.shape)
+    colour = np.empty(face.shape, np.uint8)
+    colour[:] = rng.uniform(0, 255, 3)
     if rng.random() < 0.5:
-        colour = colour + 25 * _normal(rng, (height, width, 1))
-    share = shape.astype(np.float32)[..., None] / 255
-    return np.clip(colour * share + face * (1 - share) + 0.5, 0, 255).astype(np.uint8)
+        colour = cv2.add(colour, cv2.cvtColor(25 * _normal(rng, (height, width)), cv2.COLOR_GRAY2RGB), dtype=cv2.CV_8U)
+    return _mixed(colour, face, shape)
+
+
+def _mixed(over: np.ndarray, under: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Two pictures (H, W, 3) by an alpha (H, W) uint8 of the first; where it is 0 the second stays as it is."""
+    share = alpha.astype(np.float32) / 255
+    return cv2.blendLinear(np.ascontiguousarray(over), np.ascontiguousarray(under), share, 1 - share)
