@@ -17,6 +17,7 @@ import numpy as np
 from maskbench import __version__
 from maskbench.align import template_at
 from maskbench.completing import Occlusion, complete_inventory
+from maskbench.completions.base import Completion
 from maskbench.embed import (
     ALIGN_MODES,
     CACHE_POLICIES,
@@ -53,7 +54,15 @@ from maskbench.results import (
     save_run,
 )
 from maskbench.scoring import score_pairs
-from maskbench.systems import Bench, Model, SystemOptions, load_models, open_occlusion, wants_masks
+from maskbench.systems import (
+    Bench,
+    Model,
+    SystemOptions,
+    load_completions,
+    load_models,
+    open_occlusions,
+    wants_masks,
+)
 from maskbench.tables import csv_text
 from maskbench.types import EmbeddingSet, Protocol, Recognizer, Result, Status
 
@@ -94,7 +103,7 @@ def evaluate(
     options: EvaluationOptions | None = None, cache_root: Path | None = None,
 ) -> list[Path]:  # fmt: skip
     """Evaluate each model and write ``OUT/PROTOCOL/MODEL/{result.json,scores.npz,failures.csv}``; with a completion,
-    ``OUT/PROTOCOL/MODEL--COMPLETION/``.
+    ``OUT/PROTOCOL/MODEL--COMPLETION/``. Unless the options name one, each model has its own, if any.
 
     A result of the same comparison (``results.comparison_key``) that lies there is replaced.
 
@@ -121,16 +130,14 @@ def evaluate(
     inventory = take_inventory(protocol, faces_dir, masked_dir, options.allow_missing)
     bench = Bench(options, inventory, root, workers, refresh)
     recognizers = load_models(models, bench)
-    folders = _folders(out, protocol, recognizers, options)
+    completions = load_completions(recognizers, options)
+    folders = _folders(out, protocol, recognizers, completions, options)
     mode = alignment_mode(inventory, options.align)
     key = protocol.name, protocol.digest, inventory.masked_digest, mode, inventory.samples_digest
     for folder in folders:
         refuse_other_result(folder, key)
-    occlusion = open_occlusion(recognizers, bench)
-    systems = [
-        System(recognizer, occlusion if wants_masks(recognizer, options) else None, folder)
-        for recognizer, folder in zip(recognizers, folders, strict=True)
-    ]
+    occlusions = open_occlusions(recognizers, completions, bench)
+    systems = [System(*parts) for parts in zip(recognizers, occlusions, folders, strict=True)]
     protocol, elsewhere = threshold_sources(protocol, systems, options.threshold_from)
     for system in systems:
         _refuse_other_system(system)
@@ -139,12 +146,12 @@ def evaluate(
     if not due:
         return folders
     _, points = alignment_points(inventory, mode, workers, root, refresh)
-    with _completed(occlusion, inventory, points, root, workers, refresh) as completed:
-        for system in due:
-            cache = EmbeddingCache(cache_root, system.recognizer, options.cache)
-            faces = completed if system.occlusion else None
-            embeddings = embed_inventory(system.recognizer, inventory, points, cache, completed=faces)
-            _score(system, protocol, inventory, embeddings, mode, options, elsewhere.get(system.name))
+    for together in _alike(due):
+        with _completed(together[0].occlusion, inventory, points, root, workers, refresh) as completed:
+            for system in together:
+                cache = EmbeddingCache(cache_root, system.recognizer, options.cache)
+                embeddings = embed_inventory(system.recognizer, inventory, points, cache, completed=completed)
+                _score(system, protocol, inventory, embeddings, mode, options, elsewhere.get(system.name))
     return folders
 
 
@@ -171,6 +178,14 @@ class System:
         """Whether a result is of this very system."""
         digests = result.digests
         return {name: digests[name] for name in ("recognizer", "completion") if name in digests} == self.digests
+
+
+def _alike(systems: Sequence[System]) -> list[list[System]]:
+    """The systems that have the same completion together, which is then run once."""
+    groups: dict[int, list[System]] = {}
+    for system in systems:
+        groups.setdefault(id(system.occlusion), []).append(system)
+    return list(groups.values())
 
 
 def _score(
@@ -209,18 +224,21 @@ def _is_there(
     except MaskbenchError:
         return False
     same = system.made(found) and comparison_key(found) == key
-    said = found.recognizer == plain(asdict(system.recognizer.spec))
+    # Results from before the key say nothing of a completion.
+    said = {"completion": "", **found.recognizer} == plain(asdict(system.recognizer.spec))
     told = environment(system, options, inventory).items() <= found.environment.items()
     return same and said and told and options.threshold is None and options.threshold_from is None
 
 
 def _folders(
-    out: Path, protocol: Protocol, recognizers: Sequence[Recognizer], options: EvaluationOptions
-) -> list[Path]:
+    out: Path, protocol: Protocol, recognizers: Sequence[Recognizer], completions: Sequence[Completion],
+    options: EvaluationOptions,
+) -> list[Path]:  # fmt: skip
     """Where each result goes. Raises MaskbenchError if two go to one folder."""
-    folders = []
-    for recognizer in recognizers:
-        added = completion_label(options.completion, options.mask_source if wants_masks(recognizer, options) else NONE)
+    folders: list[Path] = []
+    for recognizer, completion in zip(recognizers, completions, strict=True):
+        source = options.mask_source if wants_masks(recognizer, completion) else NONE
+        added = completion_label(completion.spec.name, source)
         folder = result_dir(out, protocol.name, recognizer.spec.name, added)
         if folder in folders:
             raise MaskbenchError(f"{folder}: two of the models have this name; rename one in its card")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -65,12 +66,13 @@ class SegmentRow:
     picture_fraction: str = ""
 
 
+Row = TypeVar("Row")
 COLUMNS = tuple(field.name for field in fields(SegmentRow))
 
 
 @dataclass(frozen=True)
-class Segmented:
-    """What a run did: rows by status, reasons of the others, how many are new, and the table."""
+class FolderRun:
+    """What a run over a folder did: rows by status, reasons of the others, how many are new, and the table."""
 
     counts: dict[str, int]
     reasons: dict[str, int]
@@ -98,11 +100,21 @@ def _line(row: SegmentRow) -> str:
 
 
 def read_table(path: Path) -> list[SegmentRow]:
-    """The rows of a ``segments.csv``. Raises MaskbenchError if its columns are others; "FILE:LINE: ..."."""
+    """The rows of a ``segments.csv``; raises as ``read_rows`` does."""
+    return read_rows(path, SegmentRow, "make the masks again")
+
+
+def read_rows(path: Path, kind: type[Row], remedy: str) -> list[Row]:
+    """A table whose columns are the fields of a dataclass, all text.
+
+    Raises:
+        MaskbenchError: its columns are others; "FILE:LINE: what; remedy".
+    """
     names, columns = read_columns(path)
-    if tuple(names) != COLUMNS:
-        raise MaskbenchError(f"{path}:1: not the columns {', '.join(COLUMNS)}; make the masks again")
-    return [SegmentRow(*values) for values in zip(*columns, strict=True)]
+    wanted = tuple(field.name for field in fields(kind))
+    if tuple(names) != wanted:
+        raise MaskbenchError(f"{path}:1: not the columns {', '.join(wanted)}; {remedy}")
+    return [kind(*values) for values in zip(*columns, strict=True)]
 
 
 def output_names(paths: Sequence[str]) -> dict[str, str]:
@@ -180,7 +192,7 @@ def _worker(
 def segment_folder(
     images: Path | str, out: Path | str, landmarks: str = "auto", policy: str = "largest", workers: int = 1,
     resume: bool = False, cache: Path | None = None, device: str = "auto",
-) -> Segmented:  # fmt: skip
+) -> FolderRun:  # fmt: skip
     """Segment every picture below ``images`` into ``out``, and write ``out/segments.csv``, a row for each input.
 
     Args:
@@ -195,7 +207,7 @@ def segment_folder(
     """
     started, images, out = time.monotonic(), Path(images), Path(out)
     LANDMARKERS.get(landmarks)
-    files = _listed(images, out)
+    files = listed(images, out)
     names = output_names([file.path for file in files if file.is_image])
     wanted = {"segmenter": load_segmenter(device).digest, "landmarks": landmarks, "faces": policy}
     with locked(out):
@@ -211,10 +223,15 @@ def segment_folder(
             text = csv_text(COLUMNS, map(astuple, rows))
             write_bytes(out / TABLE, text_bytes(text))
             journal.remove()
-    return _told(rows, len(todo), time.monotonic() - started, out / TABLE)
+    return told(rows, "segmented", len(todo), time.monotonic() - started, out / TABLE)
 
 
-def _listed(images: Path, out: Path) -> list[InputFile]:
+def listed(images: Path, out: Path) -> list[InputFile]:
+    """What lies below ``images``, sorted; of a masked set not the alpha that lies beside its pictures.
+
+    Raises:
+        MaskbenchError: there is no picture, or one of the folders contains the other.
+    """
     files = walk(images)
     if not any(file.is_image for file in files):
         raise MaskbenchError(f"{images}: no images found (jpg, jpeg, png, bmp, webp, pgm); check the folder")
@@ -245,10 +262,11 @@ def _row(file: InputFile, journal: _Journal) -> SegmentRow:
     return row
 
 
-def _told(rows: list[SegmentRow], new: int, seconds: float, table: Path) -> Segmented:
+def told(rows: Sequence[Any], done: str, new: int, seconds: float, table: Path) -> FolderRun:
+    """Count rows with ``status`` and ``reason``; ``done`` is the status of what went well."""
     counts, reasons = Counter(row.status for row in rows), Counter(f"{r.status}: {r.reason}" for r in rows if r.reason)
-    whole = {status: counts[status] for status in ("segmented", "failed", "skipped")}
-    return Segmented(whole, dict(reasons.most_common()), new, seconds, table)
+    whole = {status: counts[status] for status in (done, "failed", "skipped")}
+    return FolderRun(whole, dict(reasons.most_common()), new, seconds, table)
 
 
 def write_sheet(images: Path, out: Path, path: Path) -> int:
@@ -260,15 +278,24 @@ def write_sheet(images: Path, out: Path, path: Path) -> int:
     rows = [row for row in read_table(out / TABLE) if row.status == "segmented"]
     if not rows:
         return 0
-    count = min(SHEET, len(rows))
-    pairs = [_pair(images, out, rows[i * len(rows) // count]) for i in range(count)]
+    pairs = [_pair(images, out, row) for row in spread(rows, SHEET)]
     blank = np.full_like(pairs[0], 255)
     pairs += [blank] * (-len(pairs) % ACROSS)
     write_image(path, np.vstack([np.hstack(pairs[i : i + ACROSS]) for i in range(0, len(pairs), ACROSS)]))
-    return count
+    return min(SHEET, len(rows))
+
+
+def spread(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most ``most`` of the rows, evenly spread over them."""
+    count = min(most, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def _pair(images: Path, out: Path, row: SegmentRow) -> np.ndarray:
     picture, mask = read_image(images / row.source), read_image(inside(out, row.output))[..., :1] > 127
-    shown = np.where(mask, (picture * 0.45 + np.array([255, 0, 0]) * 0.55).astype(np.uint8), picture)
-    return np.hstack([tile(one, TILE, cv2.INTER_LINEAR) for one in (picture, shown)])
+    return np.hstack([tile(one, TILE, cv2.INTER_LINEAR) for one in (picture, in_red(picture, mask))])
+
+
+def in_red(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) uint8 with red over ``mask`` (H, W, 1) bool."""
+    return np.where(mask, (picture * 0.45 + np.array([255, 0, 0]) * 0.55).astype(np.uint8), picture)

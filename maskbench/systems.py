@@ -13,11 +13,12 @@ from pathlib import Path
 
 from maskbench import __version__
 from maskbench.completing import Occlusion
+from maskbench.completions.base import Completion
 from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.fitting import LIMIT, TrainingFaces, refuse_shared_pictures, training_faces
 from maskbench.inventory import Inventory
-from maskbench.mask_sources import DILATE, NONE, check_source, open_source
+from maskbench.mask_sources import DILATE, NONE, MaskSource, check_source, open_source
 from maskbench.recognizers.base import load_recognizer
 from maskbench.recognizers.builtin import CLASSICAL
 from maskbench.recognizers.flip import FlipSum
@@ -36,7 +37,8 @@ class SystemOptions:
         device: "auto", "cpu" or "cuda"; engine: "onnxruntime" or "torch".
         flip_sum: templates are sums over a face and its mirror image (``recognizers.flip``).
         allow_pickle: load checkpoints that are pickles (``torch:PATH``), by torch's restricted reader.
-        completion: what replaces masked pixels, see ``completions.base.COMPLETIONS``; "none" leaves faces as they are.
+        completion: what replaces masked pixels before every recognizer, as ``completions.base.load_completion`` takes
+            it; "none" leaves faces as they are. None: what each recognizer asks for itself (``RecognizerSpec``).
         mask_source: who says where masks are: "segmenter", "file" or "oracle" (``mask_sources``).
         mask_files: folder of the mask files, for "file".
         mask_dilate: pixels, of a canvas 128 wide, by which masks grow; None for the source's own (``DILATE``).
@@ -47,7 +49,7 @@ class SystemOptions:
     engine: str = "onnxruntime"
     flip_sum: bool = False
     allow_pickle: bool = False
-    completion: str = NONE
+    completion: str | None = None
     mask_source: str = "segmenter"
     mask_files: Path | None = None
     mask_dilate: int | None = None
@@ -136,12 +138,21 @@ def _own_name(model: Model) -> str | None:
 
 def check_completions(completions: Sequence[str], options: SystemOptions) -> None:
     """Raise MaskbenchError for a completion that there is not, is named twice, or has nothing to be fitted on."""
+    refuse_twice("completion", completions)
+    seen: dict[str, str] = {}
+    for name in completions:
+        spec = _load_completion(name, options).spec
+        if spec.needs_fit:
+            _folder_to_fit_on(options, name)
+        if spec.name in seen:
+            raise MaskbenchError(f'{seen[spec.name]} and {name} both call themselves "{spec.name}"; rename one')
+        seen[spec.name] = name
+
+
+def _load_completion(name: str, options: SystemOptions) -> Completion:
     from maskbench.completions.base import load_completion
 
-    refuse_twice("completion", completions)
-    for name in completions:
-        if load_completion(name, options.device).spec.needs_fit:
-            _folder_to_fit_on(options, name)
+    return load_completion(name, options.device, options.engine)
 
 
 def load_models(models: Sequence[Model], bench: Bench) -> list[Recognizer]:
@@ -206,32 +217,73 @@ def _save_fitted(method: str, training: TrainingFaces, folder: Path, options: Sy
                 raise MaskbenchError(said) from error
 
 
-def wants_masks(recognizer: Recognizer, options: SystemOptions) -> bool:
-    """Whether masks matter to a system: there is a completion, or the recognizer itself looks at them."""
-    return options.completion != NONE or recognizer.spec.needs_mask
-
-
-def open_occlusion(recognizers: Sequence[Recognizer], bench: Bench) -> Occlusion | None:
-    """The completion, fitted where it needs it, and its mask source; None where no system looks at masks.
+def completion_of(recognizer: Recognizer, options: SystemOptions) -> str:
+    """What is put before a recognizer: the completion that was asked for, else the one that its card names.
 
     Raises:
-        MaskbenchError: an option is wrong, or the completion has nothing to be fitted on.
+        MaskbenchError: the card names a file, and whatever loaded the recognizer does not say where the card lies.
     """
-    from maskbench.completions.base import load_completion
+    if options.completion is not None:
+        return options.completion
+    own, said = getattr(recognizer, "own_completion", ""), recognizer.spec.completion
+    if not own and ":" in said:
+        raise MaskbenchError(f"{recognizer.spec.name}: nobody knows where its {said} is; name it with --completion")
+    return own or said or NONE
 
-    options, inventory = bench.options, bench.inventory
+
+def load_completions(recognizers: Sequence[Recognizer], options: SystemOptions) -> list[Completion]:
+    """The completion before each recognizer, not fitted yet; the same object for those that have the same.
+
+    Raises:
+        MaskbenchError: there is no such completion, or a mask source is wrong.
+    """
     check_source(options.mask_source, options.mask_files)
-    completion = load_completion(options.completion, options.device)
-    if not any(wants_masks(recognizer, options) for recognizer in recognizers):
-        return None
-    source = open_source(options.mask_source, inventory, options.mask_files, options.device)
-    spec, about = completion.spec, {}
+    names = [completion_of(recognizer, options) for recognizer in recognizers]
+    loaded = {name: _load_completion(name, options) for name in dict.fromkeys(names)}
+    return [loaded[name] for name in names]
+
+
+def wants_masks(recognizer: Recognizer, completion: Completion) -> bool:
+    """Whether masks matter to a system: there is a completion, or the recognizer itself looks at them."""
+    return completion.spec.name != NONE or recognizer.spec.needs_mask
+
+
+def open_occlusions(
+    recognizers: Sequence[Recognizer], completions: Sequence[Completion], bench: Bench
+) -> list[Occlusion | None]:
+    """For each recognizer its completion, fitted where it needs it, and the mask source; None where it looks at no
+    masks. Recognizers with the same completion share one.
+
+    Raises:
+        MaskbenchError: an option is wrong, or a completion has nothing to be fitted on.
+    """
+    looking = [wants_masks(*pair) for pair in zip(recognizers, completions, strict=True)]
+    if not any(looking):
+        return [None] * len(looking)
+    options = bench.options
+    source = open_source(options.mask_source, bench.inventory, options.mask_files, options.device)
+    needed = {id(completion): completion for completion, looks in zip(completions, looking, strict=True) if looks}
+    made = {key: make_occlusion(completion, source, bench) for key, completion in needed.items()}
+    return [made[id(one)] if looks else None for one, looks in zip(completions, looking, strict=True)]
+
+
+def make_occlusion(completion: Completion, source: MaskSource, bench: Bench) -> Occlusion:
+    """A completion, fitted where it needs it, with the masks of a source, and what results say of it.
+
+    Raises:
+        MaskbenchError: there is nothing to fit it on.
+    """
+    options, spec, about = bench.options, completion.spec, {}
     if spec.needs_fit:
         training = bench.training(spec.name, spec.template, spec.input_size)
         completion = completion.fit(training.faces)
         about = {"completion_fit_on": training.about}
-        about["completion_subject_overlap"] = overlap_with(set(training.subjects.tolist()), inventory.protocol)
+        about["completion_subject_overlap"] = overlap_with(set(training.subjects.tolist()), bench.inventory.protocol)
+    elif spec.weights_sha256:
+        known = getattr(completion, "training_subjects", None)
+        about = {"completion_weights": spec.weights_sha256, "completion_licence": spec.licence}
+        about["completion_subject_overlap"] = overlap_with(known, bench.inventory.protocol)
     dilate = DILATE[source.name] if options.mask_dilate is None else options.mask_dilate
-    if options.completion != NONE:
+    if spec.name != NONE:
         about["completion_settings"] = json.dumps(dict(spec.settings), sort_keys=True)
     return Occlusion(completion, source, dilate, about | {"mask_dilate": str(dilate)})

@@ -176,6 +176,8 @@ class RecognizerSpec:
         network: name in ``maskbench.models.zoo.NETWORKS`` of the network that a checkpoint belongs to, else "".
         flops: floating-point operations for one face, a multiply-add counted as two; None when unknown.
         terms: what the weights may be used for, beside their ``licence``; source: where they are from.
+        completion: what it was trained behind, and an evaluation puts before it unless told otherwise: a registered
+            name, or "torch:PATH" from its card's folder on; "" for none.
     """
 
     name: str
@@ -197,6 +199,7 @@ class RecognizerSpec:
     flops: int | None = None
     terms: str = "unknown"
     source: str = "unknown"
+    completion: str = ""
 
 
 class Recognizer(TypingProtocol):

@@ -98,6 +98,17 @@ def test_the_oracle_says_where_alpha_is_and_nothing_about_unmasked_pictures(scen
     assert "" in keys and len(keys) == 1 + sum(look.item.condition == "masked" for look in looks)
 
 
+def test_the_segmenter_serves_crops_of_another_size(scene):
+    inventory = inventory_of(scene)
+    item = next(item for item in inventory.items if item.condition == "masked")
+    image, points = read_image(item.path), TEMPLATES["arcface112"].points
+    own, half = (template_at("wide128", (side, side)) for side in (128, 64))
+    source = open_source("segmenter", inventory)
+    large, small = source.masks([look_at(item, image, points, template) for template in (own, half)])
+    assert large.shape == (128, 128) and small.shape == (64, 64)
+    assert (cv2.resize(small, (128, 128), interpolation=cv2.INTER_NEAREST) != large).mean() < 0.05
+
+
 def test_mask_files_are_found_by_either_name_and_a_missing_one_fails_its_picture(scene, tmp_path: Path):
     inventory = inventory_of(scene)
     template = TEMPLATES["arcface112"]

@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("maskbench.cli.evaluate:evaluate", "Run recognizers on a protocol; write scores and results."),
     "grid": ("maskbench.cli.grid:grid", "Every recognizer behind every completion, in one table."),
     "segment": ("maskbench.cli.segment:segment", "Find the masks on photographs; write where they are."),
+    "complete": ("maskbench.cli.complete:complete", "Replace the masks on photographs by what may be under them."),
     "allpairs": ("maskbench.cli.allpairs:allpairs", "Compare all embeddings with all; exact error rates at low FMR."),
     "score": ("maskbench.cli.score:score", "Measure scores that another program computed."),
     "leaderboard": ("maskbench.cli.leaderboard:leaderboard", "Make the leaderboard from results."),

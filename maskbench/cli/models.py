@@ -29,16 +29,18 @@ def models() -> None:
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_models(as_json: bool) -> None:
-    """Every recognizer that is known by name, and the kinds of reference to files. Loads no network."""
+    """Every recognizer and completion known by name, and the kinds of reference to files. Loads no network."""
     from dataclasses import asdict
 
+    from maskbench.completions.catalogue import entries as completion_entries
     from maskbench.recognizers.builtin import CLASSICAL, PREFIXES
     from maskbench.recognizers.catalogue import entries
 
     found = entries()
     if as_json:
         kinds = [{"form": prefix.form, "about": prefix.about} for prefix in PREFIXES.values()]
-        _say_json({"recognizers": [asdict(entry) for entry in found], "references": kinds})
+        completions = [asdict(entry) for entry in completion_entries()]
+        _say_json({"recognizers": [asdict(entry) for entry in found], "references": kinds, "completions": completions})
         return
     rows = [("name", "input", "vector", "compare by", "parameters", "licence", "ready")]
     for entry in found:
@@ -51,6 +53,15 @@ def list_models(as_json: bool) -> None:
     click.echo()
     fitted = (", ".join(CLASSICAL), "classical methods; evaluate and grid fit them on the faces of --fit-on")
     _say_table([fitted, *((prefix.form, prefix.about) for prefix in PREFIXES.values())])
+    click.echo()
+    rows = [("completion", "what", "fitted", "parameters", "licence", "ready")]
+    for one in completion_entries():
+        parameters = "-" if one.parameters is None else f"{one.parameters:,}"
+        fits = "?" if one.fitted is None else "yes" if one.fitted else "no"
+        ready = "yes" if one.ready else one.remedy
+        rows.append((one.name, one.kind or "?", fits, parameters, one.licence or "-", ready))
+    _say_table(rows)
+    click.echo("\ntorch:PATH  a completion of your own: weights with a JSON card beside them")
 
 
 @models.command(epilog="Example:\n\n  maskbench models show onnx:mine.onnx")

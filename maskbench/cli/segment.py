@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from maskbench.segmenting import Segmented
+    from maskbench.segmenting import FolderRun
 
 EPILOG = """\b
 Examples:
@@ -52,7 +52,7 @@ def segment(
     from maskbench.segmenting import segment_folder, write_sheet
 
     if sheet is not None:
-        _check_sheet(sheet, images, out)
+        check_sheet(sheet, images, out)
     try:
         cache = None if no_cache else cache_root()
         done = segment_folder(images, out, landmarks, policy, workers, resume, cache, device)
@@ -67,7 +67,8 @@ def segment(
         click.echo(f"sheet: {sheet}")
 
 
-def _check_sheet(sheet: Path, images: Path, out: Path) -> None:
+def check_sheet(sheet: Path, images: Path, out: Path) -> None:
+    """Raise MaskbenchError unless a sheet can be written there, outside of both folders."""
     from maskbench.errors import MaskbenchError
 
     folders = {Path(images).resolve(), Path(out).resolve()}
@@ -75,13 +76,13 @@ def _check_sheet(sheet: Path, images: Path, out: Path) -> None:
         raise MaskbenchError(f"{sheet}: no place for a sheet; give a .png or .jpg outside {images} and {out}")
 
 
-def describe(done: Segmented) -> str:
+def describe(done: FolderRun) -> str:
     """What a run did, for people."""
     counts = done.counts
     rate = f", {done.new / done.seconds:.1f} images/s" if done.new and done.seconds > 0 else ""
     lines = [
-        f"{sum(counts.values())} inputs = {counts['segmented']} segmented + {counts['failed']} failed + "
-        f"{counts['skipped']} skipped  ({done.new} done now in {done.seconds:.1f} s{rate})"
+        f"{sum(counts.values())} inputs = {' + '.join(f'{count} {status}' for status, count in counts.items())}  "
+        f"({done.new} done now in {done.seconds:.1f} s{rate})"
     ]
     lines += [f"  {reason}: {count}" for reason, count in list(done.reasons.items())[:10]]
     return "\n".join([*lines, f"table: {done.table}"])

@@ -1,4 +1,4 @@
-"""The options that say what is tested, shared by evaluate and grid."""
+"""The options that say what is tested, shared by evaluate, grid and complete."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 _FOLDER = click.Path(path_type=Path)
-_SYSTEM = (
+_RUNS = (
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     click.option("--engine", type=click.Choice(["onnxruntime", "torch"]), default="onnxruntime", show_default=True),
+)
+_RECOGNIZERS = (
     click.option(
         "--flip-sum", is_flag=True,
         help="Templates are sums over a face and its mirror image, as in some papers; the recognizer's name says so.",
@@ -18,6 +20,8 @@ _SYSTEM = (
     click.option(
         "--allow-pickle", is_flag=True, help="Load checkpoints that are pickles (torch:PATH), tensors only.",
     ),
+)  # fmt: skip
+_MASKS = (
     click.option(
         "--mask-source", default="segmenter", show_default=True, metavar="segmenter|file|oracle",
         help="Who says where masks are: segmenter (looks at every picture), file, or oracle (the masked set's own "
@@ -32,14 +36,24 @@ _SYSTEM = (
     click.option("--fit-limit", type=click.IntRange(1), default=2000, show_default=True, help="Fit on that many."),
 )  # fmt: skip
 _COMPLETION = click.option(
-    "--completion", default="none", show_default=True,
-    help="Replace masked pixels before the recognizer: mean-face, rpca, graph-laplace, telea, navier-stokes, ...",
+    "--completion",
+    help="Replace masked pixels before every recognizer: none, mean-face, rpca, graph-laplace, telea, navier-stokes, "
+    "torch:PATH, ...  [default: what each recognizer's card names, else none]",
 )  # fmt: skip
+
+
+def completing_options(command: Callable) -> Callable:
+    """Options of ``systems.SystemOptions`` for a completion by itself."""
+    return _with(command, (*_RUNS, *_MASKS))
 
 
 def shared_system_options(command: Callable) -> Callable:
     """Options for everything but the completion."""
-    for option in reversed(_SYSTEM):
+    return _with(command, (*_RUNS, *_RECOGNIZERS, *_MASKS))
+
+
+def _with(command: Callable, options: tuple) -> Callable:
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 from typing import Protocol as TypingProtocol
 
 import numpy as np
 
-from maskbench.completions.builtin import BUILTIN, SLOTS
+from maskbench.completions.builtin import BUILTIN, PREFIX, SLOTS, shipped_learned
 from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError
-from maskbench.recognizers.engines import DEVICES
+from maskbench.recognizers.engines import DEVICES, ENGINES
 from maskbench.registry import Registry, nearest
 
 __all__ = [
     "COMPLETIONS", "Completion", "CompletionSpec", "check_faces", "check_masks", "checked_complete",
-    "completion_digest", "load_completion",
+    "completion_digest", "load_completion", "own_registry",
 ]  # fmt: skip
 
 GROUP = "maskbench.completions"
@@ -71,8 +73,11 @@ class Completion(TypingProtocol):
 class CompletionRegistry(Registry[Callable[..., Completion]]):
     """The registry of completions, some of whose names are slots: known, but empty until a package fills them."""
 
-    def __init__(self, builtin: dict[str, str], slots: Mapping[str, str], group: str | None = GROUP) -> None:
-        super().__init__("completion", group, builtin)
+    def __init__(
+        self, builtin: Mapping[str, str | Callable[..., Completion]], slots: Mapping[str, str],
+        group: str | None = GROUP,
+    ) -> None:  # fmt: skip
+        super().__init__("completion", group, dict(builtin))
         self._slots = dict(slots)
 
     def names(self, ready: bool = False) -> list[str]:
@@ -90,30 +95,58 @@ class CompletionRegistry(Registry[Callable[..., Completion]]):
                 f'completion "{name}" has no weights in this version of maskbench; install a package that supplies it '
                 f"(entry point group {GROUP}), or choose one of {', '.join(loadable)}"
             )
-        raise MaskbenchError(f'no completion named "{name}"; {nearest(name, self.names())}')
+        if name.endswith(".safetensors"):
+            raise MaskbenchError(f'no completion named "{name}"; did you mean "{PREFIX}{name}"?')
+        raise MaskbenchError(f'no completion named "{name}"; {nearest(name, self.names())}; or {PREFIX}PATH')
 
 
-COMPLETIONS = CompletionRegistry(BUILTIN, SLOTS)
+def _shipped(name: str, path: Path, device: str = "auto", engine: str = "onnxruntime", guard: int = 0) -> Completion:
+    """The factory of a learned completion whose weights are in the package's data."""
+    from maskbench.completions.learned import load_learned
+
+    completion = load_learned(path, device, engine, guard=guard)
+    if completion.spec.name != name:
+        raise MaskbenchError(f'{path}: its card calls it "{completion.spec.name}"; reinstall maskbench')
+    return completion
 
 
-def load_completion(name: str, device: str = "auto", **settings: Any) -> Completion:
-    """Load a completion by its registered name; nothing is downloaded or fitted.
+def own_registry() -> CompletionRegistry:
+    """The registry of what this installation has: methods, slots, and those of them whose weights are in the data."""
+    learned = {name: partial(_shipped, name, path) for name, path in shipped_learned().items()}
+    return CompletionRegistry({**BUILTIN, **learned}, SLOTS)
+
+
+COMPLETIONS = own_registry()
+
+
+def load_completion(name: str, device: str = "auto", engine: str = "onnxruntime", **settings: Any) -> Completion:
+    """Load a completion by its registered name or from a file; nothing is downloaded or fitted.
 
     Args:
-        name: a key of ``COMPLETIONS``.
+        name: a key of ``COMPLETIONS``, or "torch:PATH", weights with their card beside them (``completions.learned``).
         device: "auto", "cpu" or "cuda"; the methods that ship run on the CPU whatever is asked for.
+        engine: what runs the network of a learned completion, "onnxruntime" or "torch"; others have none.
         settings: options of the method; docs/completions.md lists them.
 
     Raises:
-        MaskbenchError: no such completion, device or setting, a setting out of its range, or an empty slot.
+        MaskbenchError: no such completion, device, engine or setting, a setting out of its range, or an empty slot; or
+            a file is missing or malformed.
     """
-    if device not in DEVICES:
-        raise MaskbenchError(f'no device named "{device}"; {nearest(device, DEVICES)}')
+    for value, choices, kind in ((device, DEVICES, "device"), (engine, ENGINES, "engine")):
+        if value not in choices:
+            raise MaskbenchError(f'no {kind} named "{value}"; {nearest(value, choices)}')
+    if name.startswith(PREFIX):
+        from maskbench.completions.learned import load_learned
+
+        if name == PREFIX:
+            raise MaskbenchError(f'"{name}" names nothing; write {PREFIX}PATH')
+        return load_learned(Path(name.removeprefix(PREFIX)), device, engine, **settings)
     try:
         factory = COMPLETIONS.get(name)
     except (ImportError, AttributeError) as error:
         raise MaskbenchError(f'completion "{name}" cannot be imported ({error}); reinstall its package') from error
-    _check_signature(name, factory, settings)
+    if _check_signature(name, factory, settings):
+        settings["engine"] = engine
     try:
         completion = factory(device, **settings)
     except MaskbenchError:
@@ -126,15 +159,14 @@ def load_completion(name: str, device: str = "auto", **settings: Any) -> Complet
     return completion
 
 
-def _check_signature(name: str, factory: Callable[..., Completion], settings: Mapping[str, Any]) -> None:
-    """Refuse settings that the factory does not take, before it is called."""
+def _check_signature(name: str, factory: Callable[..., Completion], settings: Mapping[str, Any]) -> bool:
+    """Refuse settings that the factory does not take, before it is called; tell whether it takes an engine."""
     parameters = list(inspect.signature(factory).parameters.values())[1:]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return
-    known = [parameter.name for parameter in parameters]
-    for key in settings:
+    known = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    for key in settings if len(known) == len(parameters) else ():
         if key not in known:
             raise MaskbenchError(f'completion "{name}" has no setting "{key}"; {nearest(key, known)}')
+    return "engine" in known
 
 
 def completion_digest(spec: CompletionSpec, fitted_on: str = "") -> str:

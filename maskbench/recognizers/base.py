@@ -30,7 +30,7 @@ _SUFFIXES = {
     ".safetensors": ("torch", "fitted"),
 }
 # What a result says about a recognizer without changing any of its vectors or scores.
-_DESCRIPTIVE = ("name", "parameters", "flops", "training_data", "licence", "terms", "source")
+_DESCRIPTIVE = ("name", "parameters", "flops", "training_data", "licence", "terms", "source", "completion")
 _ADDED = ("test_time", "network")  # the digests of recognizers that leave these empty are older than the keys
 
 
@@ -155,8 +155,8 @@ def spec_digest(spec: RecognizerSpec) -> str:
     """SHA-256 over everything in ``spec`` that decides vectors and scores, the weights' digest included.
 
     What only describes it (name, licence, terms, source, training data, numbers of parameters and operations) is left
-    out. The engine is in: two engines differ in the last bits, and a cache must not answer for one with the vectors of
-    the other.
+    out, and so is the completion that it asks for, which results tell apart themselves. The engine is in: two engines
+    differ in the last bits, and a cache must not answer for one with the vectors of the other.
     """
     values = {key: value for key, value in asdict(spec).items() if key not in _DESCRIPTIVE}
     for key in _ADDED:

@@ -14,7 +14,7 @@ from typing import Any
 from maskbench.align import TEMPLATES, template_at
 from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError, RecognizerError
-from maskbench.files import read_json
+from maskbench.files import inside, read_json
 from maskbench.recognizers.preprocess import COLOUR_ORDERS
 from maskbench.registry import nearest
 from maskbench.scoring import COMPARATOR_NAMES
@@ -25,11 +25,13 @@ def _is_size(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Whether a value is text that says something."""
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_name(value: Any) -> bool:
+def is_name(value: Any) -> bool:
+    """Whether a value can be a name: letters, digits and . _ -, 100 at most, a letter or digit first."""
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None
 
 
@@ -45,14 +47,25 @@ def _is_scale(value: Any) -> bool:
     return _is_channels(value) and all(number > 0 for number in (value if isinstance(value, list) else [value]))
 
 
-def _is_sha256(value: Any) -> bool:
+def is_sha256(value: Any) -> bool:
+    """Whether a value is a SHA-256 in lower-case hexadecimal digits."""
     return isinstance(value, str) and len(value) == 64 and not value.strip("0123456789abcdef")
+
+
+# A registered name, or a file in the card's own folder or below it; in one pattern, which the JSON schema has too.
+_PART = "[A-Za-z0-9][A-Za-z0-9._-]*"
+COMPLETION_PATTERN = rf"^([A-Za-z0-9][A-Za-z0-9._-]{{0,99}}|torch:({_PART}/)*{_PART}\.safetensors)$"
+
+
+def is_completion(value: Any) -> bool:
+    """Whether a value can stand for a completion in a card."""
+    return isinstance(value, str) and re.fullmatch(COMPLETION_PATTERN, value) is not None
 
 
 # These keys are required: what is not known is written down as null or "unknown", not left out.
 _REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("letters, digits and . _ - (it names folders)", _is_name),
-    "sha256": ("64 lower-case hexadecimal digits", _is_sha256),
+    "name": ("letters, digits and . _ - (it names folders)", is_name),
+    "sha256": ("64 lower-case hexadecimal digits", is_sha256),
     "input_size": ("[height, width]", lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_size, v))),
     "template": (f"one of {', '.join(TEMPLATES)}", lambda v: isinstance(v, str) and v in TEMPLATES),
     "colour_order": (f"one of {', '.join(COLOUR_ORDERS)}", lambda v: isinstance(v, str) and v in COLOUR_ORDERS),
@@ -63,15 +76,16 @@ _REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "parameters": ("a whole number or null", lambda v: v is None or _is_size(v)),
     "training_data": (
         "a list of names or null",
-        lambda v: v is None or (isinstance(v, list) and all(map(_is_text, v))),
+        lambda v: v is None or (isinstance(v, list) and all(map(is_text, v))),
     ),
-    "licence": ('text, or "unknown" where nobody can tell', _is_text),
-    "source": ("text", _is_text),
+    "licence": ('text, or "unknown" where nobody can tell', is_text),
+    "source": ("text", is_text),
 }
 _OPTIONAL: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "network": ("the name of a network: letters, digits and . _ -", _is_name),
+    "network": ("the name of a network: letters, digits and . _ -", is_name),
     "flops": ("a whole number or null", lambda v: v is None or _is_size(v)),
-    "terms": ("text", _is_text),
+    "terms": ("text", is_text),
+    "completion": ("the name of a completion, or torch:FILE.safetensors beside or below the card", is_completion),
 }
 _KEYS = {**_REQUIRED, **_OPTIONAL}
 
@@ -150,6 +164,7 @@ def parse_card(values: Any, path: Path) -> RecognizerSpec:
         flops=values.get("flops"),
         terms=values.get("terms", "unknown"),
         source=values["source"],
+        completion=values.get("completion", ""),
     )
 
 
@@ -180,7 +195,18 @@ def card_of(spec: RecognizerSpec, weights_sha256: str, source: str) -> dict[str,
         "source": source,
     }
     added = {"network": spec.network, "flops": spec.flops, "terms": spec.terms if spec.terms != "unknown" else ""}
+    added["completion"] = spec.completion
     return {**values, **{key: value for key, value in added.items() if value}}
+
+
+def own_completion(spec: RecognizerSpec, card: Path) -> str:
+    """The completion that a card names, for ``completions.base.load_completion``: its path from the card's folder on.
+
+    Returns:
+        "" where it names none.
+    """
+    prefix, colon, path = spec.completion.partition(":")
+    return f"{prefix}:{inside(card.parent, path)}" if colon else spec.completion
 
 
 def check_file(path: Path, data_sha256: str, spec: RecognizerSpec, card: Path, remedy: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.digest import bytes_sha256
 from maskbench.errors import RecognizerError
-from maskbench.recognizers.card import check_file, read_card
+from maskbench.recognizers.card import check_file, own_completion, read_card
 from maskbench.recognizers.engines import import_engine
 from maskbench.recognizers.exported import cached_onnx
 from maskbench.recognizers.onnx import OnnxRecognizer, open_session
@@ -57,6 +57,7 @@ def load_checkpoint(
     spec = replace(spec, parameters=network.parameters, flops=network.flops)
     recognizer = _recognizer(path, data, spec, network, device, engine, allow_pickle)
     recognizer.training_subjects = read_training_subjects(path)
+    recognizer.own_completion = own_completion(spec, card_path)
     return recognizer
 
 

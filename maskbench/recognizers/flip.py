@@ -25,6 +25,7 @@ class FlipSum:
         self.spec = replace(spec, name=f"{spec.name}-{FLIP_SUM}", test_time=FLIP_SUM)
         self.network_id = getattr(recognizer, "network_id", "")
         self.training_subjects = getattr(recognizer, "training_subjects", None)
+        self.own_completion = getattr(recognizer, "own_completion", "")
 
     def embed(self, faces: np.ndarray, masks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As the recognizer's own; a face fails if it or its mirror image does."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from maskbench.digest import bytes_sha256
 from maskbench.errors import RecognizerError
-from maskbench.recognizers.card import check_file, read_card
+from maskbench.recognizers.card import check_file, own_completion, read_card
 from maskbench.recognizers.engines import import_engine, no_cuda, resolve_device, thread_count
 from maskbench.recognizers.preprocess import preprocess
 from maskbench.recognizers.training import read_training_subjects
@@ -129,6 +129,7 @@ class OnnxRecognizer:
     def __init__(self, session: Any, spec: RecognizerSpec, label: Path | str = "", network_id: str = "") -> None:
         self._session, self._label, self.network_id = session, label or spec.name, network_id
         self.training_subjects: frozenset[str] | None = None  # where they are known
+        self.own_completion = ""  # what its card asks for, see ``card.own_completion``
         batch, *size = _image_input(session, self._label)
         if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size, strict=True)):
             raise RecognizerError(
@@ -176,7 +177,9 @@ def load_onnx(path: Path, card: Path | str | None = None, device: str = "auto") 
     data = read_network(path)
     spec, card_path = read_card(path, card)
     check_file(path, bytes_sha256(data), spec, card_path, "get the right file, or check the card anew")
-    return onnx_recognizer(data, path, spec, device)
+    recognizer = onnx_recognizer(data, path, spec, device)
+    recognizer.own_completion = own_completion(spec, card_path)
+    return recognizer
 
 
 def onnx_recognizer(data: bytes, path: Path, spec: RecognizerSpec, device: str) -> OnnxRecognizer:

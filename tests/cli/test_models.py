@@ -90,6 +90,18 @@ def test_the_list_as_json(call, plain_packs):
     assert rows["dlib-resnet"]["input_size"] == [150, 150] and rows["dlib-resnet"]["ready"] is True
     assert rows["insightface:buffalo_s"]["ready"] is True and rows["insightface:buffalo_l"]["ready"] is False
     assert [kind["form"] for kind in found["references"]][0] == "onnx:PATH"
+    completions = {row["name"]: row for row in found["completions"]}
+    assert completions["rpca"]["fitted"] is True and completions["rpca"]["ready"] is True
+    assert {"ga", "gfc", "telea", "none"} < set(completions)
+
+
+def test_the_list_names_completions_too(call, plain_packs):
+    lines = call("list")[1].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("completion "))
+    assert lines[start].split() == ["completion", "what", "fitted", "parameters", "licence", "ready"]
+    assert any(line.split()[:3] == ["rpca", "method", "yes"] and line.endswith("yes") for line in lines[start:])
+    assert any(line.startswith("ict ") and line.endswith("no weights in this version") for line in lines[start:])
+    assert lines[-1].startswith("torch:PATH ")
 
 
 def test_the_list_tells_what_is_missing(call, plain_packs, monkeypatch):

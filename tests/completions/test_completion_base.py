@@ -21,7 +21,7 @@ from maskbench.completions.base import (
     completion_digest,
     load_completion,
 )
-from maskbench.completions.builtin import BUILTIN, SLOTS
+from maskbench.completions.builtin import BUILTIN, SLOTS, shipped_learned
 from maskbench.errors import MaskbenchError
 
 READY = ["graph-laplace", "mean-face", "navier-stokes", "none", "rpca", "telea"]
@@ -46,7 +46,8 @@ class Careless:
 
 
 def test_the_names_and_the_slots():
-    assert COMPLETIONS.names(ready=True) == READY == sorted(BUILTIN)
+    assert sorted(BUILTIN) == READY
+    assert COMPLETIONS.names(ready=True) == sorted([*READY, *shipped_learned()])
     assert set(COMPLETIONS.names()) == {*READY, "ga", "ga-noattention", "gfc", "idgan", "ict"}
     assert not set(BUILTIN) & set(SLOTS)
 
@@ -62,7 +63,7 @@ def test_every_method_loads_and_says_what_it_is(name):
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
-@pytest.mark.parametrize("name", sorted(SLOTS))
+@pytest.mark.parametrize("name", sorted(set(SLOTS) - set(shipped_learned())))
 def test_a_slot_has_no_weights(name):
     with pytest.raises(MaskbenchError) as caught:
         load_completion(name)
@@ -105,6 +106,24 @@ def test_a_package_fills_a_slot(monkeypatch):
         load_completion("ga", strenght=1)
     with pytest.raises(MaskbenchError, match="no weights"):
         load_completion("gfc")
+
+
+def their_engine(device, engine="none"):
+    """A package's factory that wants to know the engine."""
+    completion = Careless()
+    completion.engine = engine
+    return completion
+
+
+def test_an_engine_is_told_to_those_that_ask(monkeypatch):
+    entry_points_are(monkeypatch, own=f"{__name__}:their_engine", plain=f"{__name__}:their_factory")
+    monkeypatch.setattr(base, "COMPLETIONS", CompletionRegistry(BUILTIN, SLOTS))
+    assert load_completion("own", "cpu").engine == "onnxruntime"
+    assert load_completion("own", "cpu", "torch").engine == "torch"
+    assert not hasattr(load_completion("plain", "cpu", "torch"), "engine")
+    assert load_completion("telea", "cpu", "torch").digest == load_completion("telea", "cpu").digest
+    with pytest.raises(MaskbenchError, match='no engine named "onnx"; known: onnxruntime, torch'):
+        load_completion("telea", engine="onnx")
 
 
 def test_a_package_may_not_take_a_name_that_is_in_use(monkeypatch):

@@ -231,6 +231,11 @@ VALUES = {
     "network": ["iresnet50", "a.b-c_d", "", "a b", None, 3],
     "flops": [1, 10**12, None, 0, -5, 2.5, "1", False],
     "terms": ["research only", "", " ", None, 3],
+    "completion": [
+        "ga", "none", "torch:completion.safetensors", "torch:a/b-1/c.safetensors", "", "a b", "torch:", "torch:c.pth",
+        "torch:/c.safetensors", "torch:../c.safetensors", "torch:a/../c.safetensors", "torch:.c.safetensors",
+        "onnx:c.safetensors", "torch:a//c.safetensors", None, 3, ["ga"],
+    ],
     "license": ["MIT"],
     "Name": ["tiny"],
 }
@@ -251,10 +256,10 @@ def test_schema_and_parser_accept_and_refuse_the_same(schema, card, tmp_path, ke
 
 def test_schema_and_parser_agree_on_what_may_be_missing(schema, card, tmp_path):
     _, accepts = schema
-    full = {**card, "network": "a", "flops": 1, "terms": "b"}
+    full = {**card, "network": "a", "flops": 1, "terms": "b", "completion": "ga"}
     for key in full:
         values = {name: value for name, value in full.items() if name != key}
-        assert accepts(values) == parses(values, tmp_path) == (key in ("network", "flops", "terms"))
+        assert accepts(values) == parses(values, tmp_path) == (key in ("network", "flops", "terms", "completion"))
     for odd in ([], None, "card", 3, {}):
         assert not accepts(odd) and not parses(odd, tmp_path)
 
