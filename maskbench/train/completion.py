@@ -145,6 +145,7 @@ class CompletionTraining:
         self.stage, self.losses_of = stage, stage.losses
         self.modules: dict[str, nn.Module] = {"completion": network.to(memory_format=torch.channels_last)}
         self._reader, self._centroids = reader, centroids
+        self._kept: tuple[Batch, tuple[Tensor, ...]] | None = None
         adversary = stage.losses.adversary != "none" and stage.losses.adversarial > 0
         self.turns: tuple[str, ...] = ("critics", "completion") if adversary else ("completion",)
         self.every: Mapping[str, int] = {"completion": stage.losses.critic_steps} if adversary else {}
@@ -167,12 +168,25 @@ class CompletionTraining:
         assert batch.holes is not None
         target, holes = planes(batch.faces), batch.holes[:, None].float()
         if turn == "critics":
-            return self._criticised(target, holes, generator)
+            return self._criticised(target, holes, self._outputs(target, holes, batch)[-1].detach(), generator)
         return self._completed(target, holes, batch)
 
-    def _criticised(self, target: Tensor, holes: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        with torch.no_grad():
-            fake = compose(self.modules["completion"](target, holes)[-1].float(), target, holes)
+    def _outputs(self, target: Tensor, holes: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """What the completion makes of a batch; where its own turn follows at once, once for both turns."""
+        if self._kept is not None and self._kept[0] is batch:
+            outputs, self._kept = self._kept[1], None
+            return outputs
+        both = self.every.get("completion") == 1
+        with torch.set_grad_enabled(both):
+            outputs = self.modules["completion"](target, holes)
+        if both:
+            self._kept = batch, outputs
+        return outputs
+
+    def _criticised(
+        self, target: Tensor, holes: Tensor, output: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        fake = compose(output.float(), target, holes)
         real_pair, fake_pair, hole_pair = self._pairs(target, fake, holes)
         critics = self.modules["critics"]
         true, false = critics(*real_pair), critics(*fake_pair)
@@ -180,10 +194,13 @@ class CompletionTraining:
             both = zip(true, false, strict=True)
             return {"loss": sum(F.softplus(-one).mean() + F.softplus(other).mean() for one, other in both)}
         apart = sum(other.mean() - one.mean() for one, other in zip(true, false, strict=True))
+        how = self.losses_of
+        if not how.penalty or torch.rand((), generator=generator) * how.penalty_every >= 1:
+            return {"loss": apart, "distance": -apart}
         # Fabric lets nobody differentiate what came through its wrapper but itself, and it cannot twice.
         bare = getattr(critics, "module", critics)
         penalty = gradient_penalty(bare, real_pair, fake_pair, hole_pair, generator)
-        return {"loss": apart + self.losses_of.penalty * penalty, "distance": -apart, "penalty": penalty}
+        return {"loss": apart + how.penalty_every * how.penalty * penalty, "distance": -apart, "penalty": penalty}
 
     def _pairs(self, target: Tensor, fake: Tensor, holes: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Whole pictures, and what the local critic sees: the surroundings of the hole with nothing but the hole."""
@@ -194,7 +211,7 @@ class CompletionTraining:
 
     def _completed(self, target: Tensor, holes: Tensor, batch: Batch) -> dict[str, Tensor]:
         how = self.losses_of
-        outputs = self.modules["completion"](target, holes)
+        outputs = self._outputs(target, holes, batch)
         found = reconstruction(outputs, target, holes, how)
         loss = how.hole * found["hole"] + how.outside * found["outside"]
         fake = compose(outputs[-1].float(), target, holes)

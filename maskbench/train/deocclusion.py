@@ -17,7 +17,7 @@ from maskbench.errors import MaskbenchError
 from maskbench.models.inpainter import compose
 from maskbench.train.data import Batch
 from maskbench.train.deocclusion_recipe import StudentStage
-from maskbench.train.losses import sample_classes
+from maskbench.train.losses import Margin, MarginHead, sample_classes
 from maskbench.train.maskinv import class_labels, freeze
 from maskbench.train.network_input import NetworkInput
 from maskbench.train.occluded import PutIn, planes
@@ -79,6 +79,13 @@ class Deocclusion:
         targets = torch.nan_to_num(self._targets)  # where the teacher gives none nothing is learnt either
         self._centroids = torch.stack([class_centroids(targets[:, side], self._labels, classes) for side in (0, 1)])
 
+        how = stage.losses
+        if how.margin_weight > 0:
+            margin = Margin(True, how.margin_mean, 0.0175, False, how.margin_scale)
+            self.modules["head"] = MarginHead(
+                spec.embedding_size, classes, margin, None, self._centroids[0], 0, how.sampled
+            )
+
     def scaled(self, templates: Tensor) -> Tensor:
         """Templates as the losses compare them: see the class."""
         if self.spec.comparator == "cosine":
@@ -91,11 +98,13 @@ class Deocclusion:
             self._completion.to(device)
 
     def parameters_of(self, turn: str) -> list[dict[str, Any]]:
-        """The student's weights, and the completion's where it learns along."""
+        """The student's weights, the completion's where it learns along, a classifier's where there is one."""
         groups = [{"params": list(self.modules["student"].parameters()), "rate": 1.0, "clipped": True}]
         if self.stage.end_to_end:
             more = {"params": list(self.modules["completion"].parameters()), "rate": self.stage.completion_rate}
             groups.append({**more, "clipped": True})
+        if "head" in self.modules:
+            groups.append({"params": list(self.modules["head"].parameters()), "rate": 2.0, "clipped": False})
         return groups
 
     def losses(self, turn: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -127,8 +136,10 @@ class Deocclusion:
             found["triplet"] = triplet_loss(ours, theirs, how.delta)
         if how.soft_targets:
             found["soft_targets"] = self._soft_targets(ours, theirs, labels, generator)
+        if "head" in self.modules:
+            found["margin"] = self.modules["head"](ours, labels.to(ours.device), generator)
         weights = {"instance": how.instance_weight, "pair": how.pair_weight, "triplet": how.triplet_weight,
-                   "soft_targets": how.soft_targets}  # fmt: skip
+                   "soft_targets": how.soft_targets, "margin": how.margin_weight}  # fmt: skip
         loss = sum((weights[name] * value for name, value in found.items()), ours.sum() * 0)
         return {"loss": loss, **found}
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from maskbench.completions.learned import NETWORKS
 from maskbench.train.augment import Augmentation
 from maskbench.train.recipe import OPTIMISERS, PRECISIONS, SCHEDULES, Masks, Optimiser, Student
 from maskbench.train.recipe_file import Rules
 
-COMPLETIONS = ("ga", "ga-noattention", "gfc")  # as in completions.learned, which loads torch
+COMPLETIONS = tuple(NETWORKS)
 ADVERSARIES = ("wgan-gp", "log", "none")
 INSTANCE_KINDS = ("hard", "centroid", "mixed", "direction", "none")
 NORMALISATIONS = ("own", "own-all", "teacher", "teacher-all")  # as in relations, which loads torch
@@ -30,7 +31,8 @@ class CompletionLosses:
         coarse: factor of both terms for the coarse output, beside the refined one.
         discount: gamma; a hole's pixel counts gamma^distance to what is known. 1: all alike.
         adversary: "wgan-gp" (the reused network's), "log" (the paper's equation 8) or "none".
-        adversarial: its weight; penalty: of the critics' gradient, inside the hole.
+        adversarial: its weight; penalty: of the critics' gradient, inside the hole; penalty_every: it is taken in one
+            of so many of the critics' steps, drawn at random, and then counts so many times.
         critic_steps: steps of the critics for one of the generator.
         identity: weight of the distance between the teacher's template of the completed face and the centroid of its
             identity (IDGAN).
@@ -43,6 +45,7 @@ class CompletionLosses:
     adversary: str = "wgan-gp"
     adversarial: float = 0.001
     penalty: float = 10.0
+    penalty_every: int = 1
     critic_steps: int = 5
     identity: float = 0.0
 
@@ -84,6 +87,8 @@ class RelationLosses:
         instance: "hard" is equation 12; the others are readings of equation 17; mix: of "mixed".
         instance_weight, pair_weight, triplet_weight: the paper states the last two (1 and 2).
         delta: of Huber's loss; normalisation: of the distances of pairs.
+        margin_weight: of ElasticFace-Arc with the identities themselves: what fine-tuning on completed faces has in
+            place of distillation; margin_scale, margin_mean: of it.
     """
 
     soft_targets: float = 1.0
@@ -96,6 +101,9 @@ class RelationLosses:
     triplet_weight: float = 2.0
     delta: float = 1.0
     normalisation: str = "own"
+    margin_weight: float = 0.0
+    margin_scale: float = 24.0
+    margin_mean: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,8 @@ RULES = Rules(
     },
     positive=(
         "version", "completion.size", "completion.width", "completion.critic_width", "completion.losses.discount",
-        "completion.losses.critic_steps", "recognition.losses.delta", "recognition.losses.scale",
+        *(f"completion.losses.{name}" for name in ("critic_steps", "penalty_every")),
+        *(f"recognition.losses.{name}" for name in ("delta", "scale", "margin_scale")),
         *(f"{stage}.{key}" for stage in ("completion", "recognition") for key in (
             "batch", "epochs", "optimiser.rate", "optimiser.clip",
         )),
@@ -175,7 +184,7 @@ RULES = Rules(
             "hole", "outside", "coarse", "adversarial", "penalty", "identity",
         )),
         *(f"recognition.losses.{name}" for name in (
-            "soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight",
+            "soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight", "margin_weight",
         )),
         "recognition.completion_rate", "completion.optimiser.weight_decay", "recognition.optimiser.weight_decay",
         *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),

@@ -1,11 +1,12 @@
-"""A run of maskinv-small to what the package ships: half-precision weights, the card and the list of people.
+"""Runs of maskinv-small to what the package ships: half-precision weights, the card and the list of people.
 
-    python tools/maskinv/ship.py RUN maskbench/data/maskinv [--blend 0.9]
+    python tools/maskinv/ship.py RUN [RUN ...] --out maskbench/data/maskinv [--blend 0.7]
     maskbench evaluate --model dlib-resnet --model maskinv --protocol ... --out RESULTS
-    python tools/maskinv/ship.py RUN maskbench/data/maskinv [--blend 0.9] --results RESULTS/PROTOCOL ...
+    python tools/maskinv/ship.py RUN [RUN ...] --out maskbench/data/maskinv [--blend 0.7] --results RESULTS/PROTOCOL ...
 
-``--blend`` is the share of the trained weights; the rest are those that the run began with (dlib-resnet). It is chosen
-on validation people.
+Weights of several runs, which all begin with dlib-resnet's and differ in seed or settings, are averaged (Wortsman et al.,
+"Model soups", ICML 2022). ``--blend`` is the share of that average; the rest are dlib-resnet's. It is chosen on
+validation people, with ``--try``: prints what the loop's validation says of several blends, and writes nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 
+from maskbench.align import template_at
 from maskbench.digest import bytes_sha256
 from maskbench.files import read_json, write_bytes, write_json, write_text
-from maskbench.models.dlib_resnet import fold, load_dlib_resnet, unfold
+from maskbench.models.dlib_resnet import DlibResNet, fold, load_dlib_resnet, unfold
 from maskbench.recognizers.dlib_resnet import checked_weights
 from maskbench.results import read_result
-from maskbench.train.run import blended
+from maskbench.train.prepare import prepare_faces
+from maskbench.train.recipe import load_recipe
+from maskbench.train.run import build_student
+from maskbench.train.running import Source, blended, embed_with
+from maskbench.train.validation import Validation
 
 LICENCE = "LicenseRef-maskbench-maskinv-noncommercial"
 TERMS = "Non-commercial research only; see LICENSE.txt beside the weights."
@@ -46,37 +53,81 @@ def figures(folder: Path) -> dict:
     return found
 
 
-def main() -> None:
-    """Parse the options and write the files."""
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("run", type=Path)
-    parse.add_argument("out", type=Path)
-    parse.add_argument("--blend", type=float, default=1.0)
-    parse.add_argument("--results", type=Path, nargs="*", default=[], help="what maskbench evaluate wrote, by protocol")
-    parse.add_argument("--command", default="")
-    given = parse.parse_args()
-    start = unfold(fold(load_dlib_resnet(checked_weights()))).state_dict()
-    state = blended(load_file(given.run / "weights.safetensors"), start, given.blend)
+def trained(run: Path) -> dict[str, torch.Tensor]:
+    """The weights that a run came to, before its own blend, as the package stores them."""
+    with safe_open(run / "checkpoint.safetensors", "pt") as stored:
+        prefix = "module/student/"
+        names = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+        state = {name.removeprefix(prefix): stored.get_tensor(name) for name in names}
+    network = fold(load_dlib_resnet(checked_weights()))
+    network.load_state_dict(state)
+    return unfold(network).state_dict()
+
+
+def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of several weights."""
+    return {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+
+
+def try_blends(state: dict, start: dict, shares: list[float], people: Source) -> None:
+    """What the loop's validation says of each blend: bare, masked, both masked."""
+    recipe = load_recipe("maskinv-small")
+    _, spec = build_student(recipe)
+    template = template_at(spec.template, spec.input_size)
+    check = Validation(prepare_faces([people.open()], template), template, dict(recipe.validation_masks))
+    for share in shares:
+        network = DlibResNet()
+        network.load_state_dict(blended(state, start, share))
+        network = fold(network).eval().to(memory_format=torch.channels_last)
+        found = check(lambda pictures, network=network: embed_with(network, spec, pictures), spec.comparator)
+        print(f"{share:g}", " ".join(f"{name} {value:.4f}" for name, value in found.items()), flush=True)
+
+
+def write(given: argparse.Namespace, state: dict[str, torch.Tensor]) -> None:
+    """Weights, list of people, card, and what was measured."""
     data = save({name: value.to(torch.float16).contiguous() for name, value in sorted(state.items())})
     write_bytes(given.out / "maskinv.safetensors", data)
-    if list(read_json(given.run / "training.json")["sets"]) != ["celeba256", "utk144"]:
-        raise SystemExit(f"{given.run}: trained on other sets than the card and the licence speak of")
-    card, report = read_json(given.run / "weights.json"), read_json(given.run / "training.json")
-    known = (given.run / "weights.subjects.txt").read_text(encoding="utf-8")
+    reports, cards = ([read_json(run / name) for run in given.runs] for name in ("training.json", "weights.json"))
+    for run, report in zip(given.runs, reports, strict=True):
+        if list(report["sets"]) != ["celeba256", "utk144"]:
+            raise SystemExit(f"{run}: trained on other sets than the card and the licence speak of")
+    known = (given.runs[0] / "weights.subjects.txt").read_text(encoding="utf-8")
     write_text(given.out / "maskinv.subjects.txt", known)
+    made = "; ".join(card["source"] for card in cards)
+    mean = f"; the mean of {len(cards)} runs" if len(cards) > 1 else ""
     write_json(
         given.out / "maskinv.json",
         {
-            **card, "name": "maskinv", "sha256": bytes_sha256(data), "licence": LICENCE, "terms": TERMS,
-            "training_data": [*card["training_data"][:-2], "CelebA (188 people)", "UTKFace (without labels)"],
-            "source": f"{card['source']}; weights {given.blend:g} of the student, {1 - given.blend:g} of dlib-resnet",
+            **cards[0], "name": "maskinv", "sha256": bytes_sha256(data), "licence": LICENCE, "terms": TERMS,
+            "training_data": [*cards[0]["training_data"][:-2], "CelebA (188 people)", "UTKFace (without labels)"],
+            "source": f"{made}{mean}; weights {given.blend:g} of the student, {1 - given.blend:g} of dlib-resnet",
         },
     )  # fmt: skip
-    training = {key: report[key] for key in ("recipe", "steps", "seconds", "faces", "subjects", "left_out", "versions")}
+    keys = ("recipe", "steps", "seconds", "faces", "subjects", "left_out", "versions")
     measured = {folder.name: figures(folder) for folder in given.results}
-    of_the_run = report["final"] if given.blend == 1 else None
-    about = {"command": given.command, "blend": given.blend, "validation": of_the_run, **training}
+    runs = [{key: report[key] for key in keys} for report in reports]
+    about = {"command": given.command, "blend": given.blend, "runs": runs}
     write_json(given.out / "training.json", {"training": about, "metrics": measured})
+
+
+def main() -> None:
+    """Parse the options and write the files."""
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("runs", type=Path, nargs="+")
+    parse.add_argument("--out", type=Path)
+    parse.add_argument("--blend", type=float, default=1.0)
+    parse.add_argument("--results", type=Path, nargs="*", default=[], help="what maskbench evaluate wrote, by protocol")
+    parse.add_argument("--command", default="")
+    parse.add_argument("--try", dest="shares", type=float, nargs="+", help="blends to measure on --people")
+    parse.add_argument("--people", type=Path, help="faces of people that nobody was trained on")
+    parse.add_argument("--subjects", type=Path, help="take only these of them")
+    given = parse.parse_args()
+    start = unfold(fold(load_dlib_resnet(checked_weights()))).state_dict()
+    state = averaged([trained(run) for run in given.runs])
+    if given.shares:
+        try_blends(state, start, given.shares, Source(given.people, given.subjects))
+    else:
+        write(given, blended(state, start, given.blend))
 
 
 if __name__ == "__main__":
