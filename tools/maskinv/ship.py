@@ -4,8 +4,8 @@
     maskbench evaluate --model dlib-resnet --model maskinv --protocol ... --out RESULTS
     python tools/maskinv/ship.py RUN [RUN ...] --out maskbench/data/maskinv [--blend 0.7] --results RESULTS/PROTOCOL ...
 
-Weights of several runs, which all begin with dlib-resnet's and differ in seed or settings, are averaged (Wortsman et al.,
-"Model soups", ICML 2022). ``--blend`` is the share of that average; the rest are dlib-resnet's. It is chosen on
+Weights of several runs, which all begin with dlib-resnet's and differ in seed or settings, are averaged (Wortsman et
+al., "Model soups", ICML 2022). ``--blend`` is the share of that average; the rest are dlib-resnet's. It is chosen on
 validation people, with ``--try``: prints what the loop's validation says of several blends, and writes nothing.
 """
 
