@@ -45,7 +45,8 @@ def test_weights_card_and_licence(name):
     assert "on-commercial" in (path.parent / "LICENSE.txt").read_text()
     assert path.stat().st_size <= 12_000_000
     about = json.loads((path.parent / "training.json").read_text())
-    assert about["training"]["command"] and about["training"]["seconds"] > 0 and about["metrics"]
+    assert about["training"]["command"] and about["training"]["runs"] and about["metrics"]
+    assert all(run["seconds"] > 0 and run["recipe"]["method"] == name for run in about["training"]["runs"])
 
 
 def test_maskinv_is_listed_and_knows_whom_it_was_trained_on():
