@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from maskbench.models import gfc
 from maskbench.models.inpainter import (
     GlobalDiscriminator,
-    Inpainter,
     LocalDiscriminator,
     compose,
     crop,
@@ -27,13 +26,6 @@ from maskbench.train.data import Batch
 from maskbench.train.deocclusion_recipe import CompletionLosses, CompletionStage
 from maskbench.train.losses import template_kd
 from maskbench.train.occluded import PutIn, planes
-
-
-def build_completion(stage: CompletionStage) -> nn.Module:
-    """The network with random weights."""
-    if stage.network == "gfc":
-        return gfc.FaceCompletion(stage.size, stage.width)
-    return Inpainter(stage.network == "ga", stage.width)
 
 
 class Critics(nn.Module):
@@ -58,19 +50,19 @@ class Critics(nn.Module):
 def discounts(holes: Tensor, gamma: float) -> Tensor:
     """gamma^distance of each hole's pixel to the hole's rim, by steps to any of eight neighbours; 0 outside.
 
-    In a rectangular hole that is the released code's.
+    In a rectangular hole that is the released code's, but that this counts the steps to its last row and column as to
+    its first, where that counts one more. A picture that is all hole has no rim, and counts everywhere alike.
 
     Args:
         holes: (N, 1, H, W) of 0 and 1.
     """
     if gamma == 1:
         return holes
-    left, weights, factor = holes, torch.zeros_like(holes), 1.0
+    rimless = holes * (holes.amin(dim=(1, 2, 3), keepdim=True) > 0)
+    left, weights, factor = holes - rimless, rimless, 1.0
     while bool(left.any()):
         inner = -F.max_pool2d(-F.pad(left, (1, 1, 1, 1), value=1.0), 3, 1)  # beyond the picture nothing is known
         rim = left - inner
-        if not bool(rim.any()):  # only pictures that are all hole
-            return weights + factor * left
         weights, left, factor = weights + factor * rim, inner, factor * gamma
     return weights
 
@@ -133,7 +125,7 @@ class CompletionTraining:
     """The first stage's side of the loop (``loop.Method``).
 
     Args:
-        network: of ``build_completion``.
+        network: of ``completions.learned.NETWORKS``.
         stage: its settings.
         reader: a recognizer for the identity's term, or None.
         centroids: (N, 2, D) float32: for each training face and its mirror image, the centre of its identity.
@@ -167,19 +159,21 @@ class CompletionTraining:
         """Of the critics "loss" and "penalty"; of the completion "loss" and its terms before they are weighted."""
         assert batch.holes is not None
         target, holes = planes(batch.faces), batch.holes[:, None].float()
+        outputs = self._outputs(turn, target, holes, batch, generator.initial_seed())
         if turn == "critics":
-            return self._criticised(target, holes, self._outputs(target, holes, batch)[-1].detach(), generator)
-        return self._completed(target, holes, batch)
+            return self._criticised(target, holes, outputs[-1].detach(), generator)
+        return self._completed(target, holes, outputs, batch)
 
-    def _outputs(self, target: Tensor, holes: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+    def _outputs(self, turn: str, target: Tensor, holes: Tensor, batch: Batch, seed: int) -> tuple[Tensor, ...]:
         """What the completion makes of a batch; where its own turn follows at once, once for both turns."""
         if self._kept is not None and self._kept[0] is batch:
             outputs, self._kept = self._kept[1], None
             return outputs
-        both = self.every.get("completion") == 1
-        with torch.set_grad_enabled(both):
+        for_both = turn == "critics" and self.every.get("completion") == 1
+        torch.manual_seed(seed)  # of the noise that some networks put into holes
+        with torch.set_grad_enabled(for_both or turn == "completion"):
             outputs = self.modules["completion"](target, holes)
-        if both:
+        if for_both:
             self._kept = batch, outputs
         return outputs
 
@@ -209,9 +203,8 @@ class CompletionTraining:
         there = crop(holes, boxes, size)
         return [(target, crop(target, boxes, size) * there), (fake, crop(fake, boxes, size) * there), (holes, there)]
 
-    def _completed(self, target: Tensor, holes: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _completed(self, target: Tensor, holes: Tensor, outputs: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
         how = self.losses_of
-        outputs = self._outputs(target, holes, batch)
         found = reconstruction(outputs, target, holes, how)
         loss = how.hole * found["hole"] + how.outside * found["outside"]
         fake = compose(outputs[-1].float(), target, holes)

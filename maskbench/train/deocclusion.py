@@ -56,11 +56,7 @@ class Deocclusion:
         self, student: nn.Module, spec: RecognizerSpec, completion: nn.Module, put_in: PutIn, stage: StudentStage,
         name: str, subjects: Sequence[str | None], templates: np.ndarray,
     ) -> None:  # fmt: skip
-        if templates.shape[2] != spec.embedding_size:
-            raise MaskbenchError(
-                f"recipe {name}: the teacher's templates have {templates.shape[2]} numbers, the student's "
-                f"{spec.embedding_size}; choose a teacher and a student of one size"
-            )
+        check_sizes(name, templates.shape[2], spec)
         self.stage, self.spec, self._put_in = stage, spec, put_in
         self._still = freeze(student, stage.student.frozen, name)
         self.modules: dict[str, nn.Module] = {"student": student}
@@ -76,15 +72,16 @@ class Deocclusion:
         labels, classes = class_labels(subjects, "own")
         self._labels, self._targets = torch.from_numpy(labels), self.scaled(torch.from_numpy(templates))
         # The centre of an identity is that of the pictures as they are; their mirror images have one of their own.
-        targets = torch.nan_to_num(self._targets)  # where the teacher gives none nothing is learnt either
-        self._centroids = torch.stack([class_centroids(targets[:, side], self._labels, classes) for side in (0, 1)])
+        sides = (known_centroids(self._targets[:, side], self._labels, classes) for side in (0, 1))
+        self._centroids = torch.stack(list(sides))
 
         how = stage.losses
         if how.margin_weight > 0:
             margin = Margin(True, how.margin_mean, 0.0175, False, how.margin_scale)
-            self.modules["head"] = MarginHead(
-                spec.embedding_size, classes, margin, None, self._centroids[0], 0, how.sampled
-            )
+            weights = self._centroids[0]
+            drawn = 0.01 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(0))
+            weights = torch.where(weights.any(dim=1, keepdim=True), weights, drawn)  # 0 has no direction
+            self.modules["head"] = MarginHead(spec.embedding_size, classes, margin, None, weights, 0, how.sampled)
 
     def scaled(self, templates: Tensor) -> Tensor:
         """Templates as the losses compare them: see the class."""
@@ -169,3 +166,27 @@ class Deocclusion:
     def completer(self) -> nn.Module:
         """The completion, as the loop has wrapped it where it learns."""
         return self.modules.get("completion", self._completion)
+
+
+def check_sizes(name: str, theirs: int, spec: RecognizerSpec) -> None:
+    """Raise MaskbenchError unless templates of the teacher are as long as the student's; ``name``: of the recipe."""
+    if theirs != spec.embedding_size:
+        raise MaskbenchError(
+            f"recipe {name}: the teacher's templates have {theirs} numbers, the student's "
+            f"{spec.embedding_size}; choose a teacher and a student of one size"
+        )
+
+
+def known_centroids(templates: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """``class_centroids`` of the templates that the teacher gives; 0 of a class of which it gives none.
+
+    Args:
+        templates: (N, D), rows of NaN where there is none; labels: (N,) integers 0 to ``classes`` - 1.
+
+    Returns:
+        (classes, D) float32.
+    """
+    known = torch.isfinite(templates).all(dim=1)
+    counts, usable = (torch.bincount(which, minlength=classes) for which in (labels, labels[known]))
+    means = class_centroids(torch.where(known[:, None], templates, 0.0), labels, classes)
+    return means * (counts / usable.clamp(min=1))[:, None]

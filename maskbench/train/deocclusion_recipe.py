@@ -50,6 +50,34 @@ class CompletionLosses:
     identity: float = 0.0
 
 
+# A table of settings in a file is made of its own class: so defaults that are different here need classes here.
+@dataclass(frozen=True)
+class CompletionOptimiser(Optimiser):
+    """As ``recipe.Optimiser``, with the defaults of the reused network's release."""
+
+    name: str = "adam"
+    rate: float = 1e-4
+    schedule: str = "constant"
+    betas: tuple[float, ...] = (0.5, 0.9)
+    clip: float = 1e9
+
+
+@dataclass(frozen=True)
+class NewStudent(Student):
+    """As ``recipe.Student``, with the paper's network by default."""
+
+    network: str = "resnet18"
+    start: str = "random"
+
+
+@dataclass(frozen=True)
+class Occluders(Masks):
+    """As ``recipe.Masks``, with the paper's by default."""
+
+    p: float = 1.0
+    recipes: Mapping[str, float] = field(default_factory=lambda: {"deocclusion": 1.0})
+
+
 @dataclass(frozen=True)
 class CompletionStage:
     """The first stage.
@@ -69,9 +97,7 @@ class CompletionStage:
     critic_width: float = 1.0
     grow: tuple[int, ...] = (1, 3)
     losses: CompletionLosses = field(default_factory=CompletionLosses)
-    optimiser: Optimiser = field(
-        default_factory=lambda: Optimiser("adam", 1e-4, schedule="constant", betas=(0.5, 0.9), clip=1e9)
-    )
+    optimiser: CompletionOptimiser = field(default_factory=CompletionOptimiser)
     batch: int = 16
     epochs: float = 1.0
     precision: str = "32-true"
@@ -117,7 +143,7 @@ class StudentStage:
         blend: share of the trained weights in what is delivered, the rest is the student's start.
     """
 
-    student: Student = field(default_factory=lambda: Student("resnet18", "random"))
+    student: NewStudent = field(default_factory=NewStudent)
     p: float = 1.0
     losses: RelationLosses = field(default_factory=RelationLosses)
     end_to_end: bool = False
@@ -145,7 +171,7 @@ class DeocclusionRecipe:
     description: str
     source: str
     teacher: str = "dlib-resnet"
-    masks: Masks = field(default_factory=lambda: Masks(1.0, {"deocclusion": 1.0}))
+    masks: Occluders = field(default_factory=Occluders)
     validation_masks: Mapping[str, float] = field(default_factory=lambda: {"worn": 1.0})
     augmentation: Augmentation = field(default_factory=Augmentation)
     completion: CompletionStage = field(default_factory=CompletionStage)
@@ -155,10 +181,6 @@ class DeocclusionRecipe:
     def plain(self) -> dict[str, Any]:
         """Every setting, as JSON has it."""
         return json.loads(json.dumps(asdict(self)))
-
-
-def _optimiser(stage: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return (f"{stage}.optimiser.rate", f"{stage}.optimiser.clip"), (f"{stage}.optimiser.weight_decay",)
 
 
 RULES = Rules(
@@ -176,7 +198,7 @@ RULES = Rules(
         *(f"completion.losses.{name}" for name in ("critic_steps", "penalty_every")),
         *(f"recognition.losses.{name}" for name in ("delta", "scale", "margin_scale")),
         *(f"{stage}.{key}" for stage in ("completion", "recognition") for key in (
-            "batch", "epochs", "optimiser.rate", "optimiser.clip",
+            "batch", "epochs", "optimiser.rate", "optimiser.head_rate", "optimiser.clip",
         )),
     ),
     not_negative=(
@@ -190,8 +212,8 @@ RULES = Rules(
         *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),
     ),
     shares=(
-        "recognition.p", "recognition.blend", "recognition.losses.mix", "completion.losses.discount",
-        "completion.optimiser.warm_up", "recognition.optimiser.warm_up",
+        "masks.p", "recognition.p", "recognition.blend", "recognition.losses.mix", "completion.losses.discount",
+        *(f"{stage}.optimiser.{key}" for stage in ("completion", "recognition") for key in ("warm_up", "momentum")),
         *(f"augmentation.{name}" for name in ("flip", "crop112", "colour", "grey", "small", "blur", "noise", "jpeg")),
         "augmentation.recolour", "augmentation.patch",
     ),

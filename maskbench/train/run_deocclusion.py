@@ -18,9 +18,10 @@ from maskbench.errors import MaskbenchError
 from maskbench.files import make_folder, read_json, write_json
 from maskbench.models.checkpoints import read_file, save_state
 from maskbench.recognizers.base import load_recognizer, spec_digest
+from maskbench.train.checkpoint import NAME
 from maskbench.train.completion import CompletionTraining, Reader
 from maskbench.train.data import MaskMix
-from maskbench.train.deocclusion import Deocclusion
+from maskbench.train.deocclusion import Deocclusion, check_sizes, known_centroids
 from maskbench.train.deocclusion_recipe import DeocclusionRecipe
 from maskbench.train.loop import Machine, check_start, fit, launch
 from maskbench.train.maskinv import class_labels
@@ -28,8 +29,8 @@ from maskbench.train.network_input import NetworkInput
 from maskbench.train.occluded import OccludedFaces, PutIn, wide_at
 from maskbench.train.occluded_validation import CompletionQuality, StudentQuality
 from maskbench.train.prepare import PreparedFaces, prepare_faces
-from maskbench.train.relations import class_centroids
 from maskbench.train.running import (
+    REPORT,
     WEIGHTS,
     Run,
     Source,
@@ -91,8 +92,7 @@ def train_completion(
         MaskbenchError: something is wrong with recipe, faces, teacher or folder; see the message.
     """
     machine, stage = machine or Machine(), recipe.completion
-    settings = _of_stage(recipe, COMPLETION)
-    identity: dict[str, Any] = {"recipe": settings, "masks": _masks(recipe)}
+    settings, identity = _of_stage(recipe, COMPLETION), _identity_of_completion(recipe)
     make_folder(out)
     check_start(out, resume, identity)
     fabric = launch(machine, stage.precision)
@@ -111,13 +111,23 @@ def train_completion(
         fabric, method, data, plan, stage.optimiser, stage.epochs, out, resume, identity, machine,
         validate=(lambda step: checked(network) if fabric.is_global_zero else {}) if checked else None,
     )  # fmt: skip
-    if not fabric.is_global_zero:
-        return Trained(out / WEIGHTS, {})
-    run = Run(recipe.name, recipe.version, settings, identity, rights)
-    network = network.cpu().eval().to(memory_format=torch.contiguous_format)
-    final = checked(network) if checked else None
-    _write_completion(network, recipe, prepared, out, run)
-    return Trained(out / WEIGHTS, write_report(out, run, prepared, progress, final))
+    report: dict[str, Any] = {}
+    if fabric.is_global_zero:
+        run = Run(recipe.name, recipe.version, settings, identity, rights)
+        network = network.cpu().eval().to(memory_format=torch.contiguous_format)
+        final = checked(network) if checked else None
+        _write_completion(network, recipe, prepared, out, run)
+        report = write_report(out, run, prepared, progress, final)
+    fabric.barrier()  # the next stage begins with what is written here
+    return Trained(out / WEIGHTS, report)
+
+
+def _identity_of_completion(recipe: DeocclusionRecipe) -> dict[str, Any]:
+    """What must be the same in a first stage that goes on, but for its faces."""
+    identity: dict[str, Any] = {"recipe": _of_stage(recipe, COMPLETION), "masks": _masks(recipe)}
+    if recipe.completion.losses.identity:
+        identity["teacher"] = spec_digest(load_recognizer(recipe.teacher, "cpu", "torch").spec)
+    return identity
 
 
 def _identity_reader(
@@ -134,8 +144,7 @@ def _identity_reader(
     templates = torch.from_numpy(teacher_templates(teacher, faces, cache))
     labels, classes = class_labels(faces.subjects, "own")
     numbers = torch.from_numpy(labels)
-    known = torch.nan_to_num(templates)
-    centres = torch.stack([class_centroids(known[:, side], numbers, classes)[numbers] for side in (0, 1)], dim=1)
+    centres = torch.stack([known_centroids(templates[:, side], numbers, classes)[numbers] for side in (0, 1)], dim=1)
     centres[~torch.isfinite(templates).all(dim=2)] = torch.nan
     put_in = PutIn(recipe.completion.size, template_at(spec.template, spec.input_size))
     return Reader(module, NetworkInput(spec), put_in), centres
@@ -144,15 +153,25 @@ def _identity_reader(
 def _write_completion(
     network: torch.nn.Module, recipe: DeocclusionRecipe, faces: PreparedFaces, out: Path, run: Run
 ) -> None:
-    stage, path = recipe.completion, out / WEIGHTS
+    path = out / WEIGHTS
     save_state(network, path)
-    card = completion_card(
-        name=stage.name, network=stage.network, size=stage.size, width=stage.width, sha256=file_sha256(path),
-        parameters=sum(weight.numel() for weight in network.parameters()),
-        training_data=[face_set.name for face_set in faces.sets], licence=run.rights[0], terms=run.rights[1],
-        source=run.source,
-    )  # fmt: skip
-    write_json(path.with_suffix(".json"), card)
+    count = sum(weight.numel() for weight in network.parameters())
+    names = [face_set.name for face_set in faces.sets]
+    write_json(path.with_suffix(".json"), _card_of(recipe, file_sha256(path), count, names, run.rights, run.source))
+
+
+def _card_of(
+    recipe: DeocclusionRecipe, sha256: str, parameters: int, data: Sequence[str], rights: tuple[str, str], source: str
+) -> dict[str, Any]:
+    """The card of the trained completion. Raises MaskbenchError for settings that no card can have."""
+    stage = recipe.completion
+    try:
+        return completion_card(
+            name=stage.name, network=stage.network, size=stage.size, width=stage.width, sha256=sha256,
+            parameters=parameters, training_data=data, licence=rights[0], terms=rights[1], source=source,
+        )  # fmt: skip
+    except MaskbenchError as error:
+        raise MaskbenchError(f"recipe {recipe.name}: completion: {error}") from error
 
 
 def train_student(
@@ -279,22 +298,53 @@ def train_deocclusion(
     Args:
         out: the stages get folders of their own in it.
         completion: weights of a completion to take in place of the first stage's.
-        resume: go on with the stage that was interrupted.
+        resume: go on with the stage that was interrupted; also one that is done must have had the same settings.
 
     Raises:
-        MaskbenchError: see ``train_completion`` and ``train_student``; or the first stage is missing.
+        MaskbenchError: see ``train_completion`` and ``train_student``; or the first stage is missing, or there are two.
     """
+    if completion and STUDENT not in stages:
+        raise MaskbenchError(f"{completion}: a completion in place of the first stage; leave out --stage completion")
+    _check_recipe(recipe)
     faces = Faces(sources, validation, keep_crops, cache)
     found: dict[str, Trained] = {}
-    first, weights = out / COMPLETION, completion or out / COMPLETION / WEIGHTS
-    if COMPLETION in stages and completion is None and not (resume and weights.is_file()):
-        again = resume and (first / "checkpoint.safetensors").is_file()
-        found[COMPLETION] = train_completion(recipe, faces, first, again, machine, rights)
+    first, second, weights = out / COMPLETION, out / STUDENT, completion or out / COMPLETION / WEIGHTS
+    if COMPLETION in stages and completion is None:
+        if STUDENT in stages:
+            _check_student(recipe)
+        again = resume and (first / NAME).is_file()
+        if again:
+            check_start(first, True, _identity_of_completion(recipe))
+        # The report is what a stage writes last. Without a checkpoint nobody could go on, nor has begun here.
+        done = resume and weights.is_file() and ((first / REPORT).is_file() or not again)
+        if not done:
+            found[COMPLETION] = train_completion(recipe, faces, first, again, machine, rights)
     if STUDENT in stages:
         if not weights.is_file():
             raise MaskbenchError(f"{weights}: no such file; train the stage completion first, or give --completion")
-        second = out / STUDENT
-        again = resume and (second / "checkpoint.safetensors").is_file()
+        again = resume and (second / NAME).is_file()
         found[STUDENT] = train_student(recipe, weights, faces, second, again, machine, rights)
     return found
 
+
+def _check_recipe(recipe: DeocclusionRecipe) -> None:
+    """Raise MaskbenchError for what would else be found when a stage begins, or is done."""
+    grow = recipe.completion.grow
+    if len(grow) != 2 or not 0 <= grow[0] <= grow[1]:
+        raise MaskbenchError(
+            f"recipe {recipe.name}: completion.grow must be the least and the most, 0 or more, not {list(grow)}"
+        )
+    for key, stage in ((COMPLETION, recipe.completion), ("recognition", recipe.recognition)):
+        betas = stage.optimiser.betas
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise MaskbenchError(
+                f"recipe {recipe.name}: {key}.optimiser.betas must be two numbers from 0 to below 1, not {list(betas)}"
+            )
+    _card_of(recipe, "0" * 64, 1, (), ("unknown", "unknown"), "unknown")
+
+
+def _check_student(recipe: DeocclusionRecipe) -> None:
+    """Raise MaskbenchError for a student that cannot be trained, before the first stage and not after it."""
+    _, spec = build_network(recipe.recognition.student, recipe.teacher, recipe.name, recipe.seed)
+    _check_view(recipe.name, spec, recipe.completion.size)
+    check_sizes(recipe.name, load_recognizer(recipe.teacher, "cpu").spec.embedding_size, spec)

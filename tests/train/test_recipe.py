@@ -11,9 +11,14 @@ import pytest
 import yaml
 
 from maskbench.errors import MaskbenchError
+from maskbench.train import deocclusion_recipe
 from maskbench.train import recipe as recipe_module
+from maskbench.train.deocclusion_recipe import DeocclusionRecipe
 from maskbench.train.recipe import Recipe, load_recipe, shipped_recipes
+from maskbench.train.recipe_file import Rules
 
+MASKINV = ("maskinv-hg", "maskinv-lg", "maskinv-small")
+DEOCCLUSION = ("deocclusion-hard", "deocclusion-small", "deocclusion-soft")
 LEAST = {"name": "mine", "version": 1, "method": "maskinv", "description": "none", "source": "none"}
 
 
@@ -33,10 +38,12 @@ def refused(*arguments: Any) -> str:
 
 class TestShipped:
     def test_all_of_them_load(self):
-        assert shipped_recipes() == ["maskinv-hg", "maskinv-lg", "maskinv-small"]
+        assert shipped_recipes() == [*DEOCCLUSION, *MASKINV]
         for name in shipped_recipes():
             found = load_recipe(name)
-            assert found.name == name and found.method == "maskinv" and found.description and found.source
+            assert found.name == name and found.description and found.source and found.seed == 0
+            assert found.method == name.partition("-")[0]
+            assert type(found) is (DeocclusionRecipe if name in DEOCCLUSION else Recipe)
 
     @pytest.mark.parametrize(
         ("name", "weight", "rate", "start"),
@@ -82,12 +89,63 @@ class TestShipped:
     def test_networks_of_shipped_recipes_exist(self):
         from maskbench.models.zoo import NETWORKS
 
-        assert all(load_recipe(name).student.network in NETWORKS for name in shipped_recipes())
+        assert all(load_recipe(name).student.network in NETWORKS for name in MASKINV)
+        assert all(load_recipe(name).recognition.student.network in NETWORKS for name in DEOCCLUSION)
 
     def test_the_names_of_losses_are_those_that_exist(self):
         losses = pytest.importorskip("maskbench.train.losses")
         assert recipe_module.DISTILLATIONS == losses.KD_KINDS
         assert recipe_module.MARGINS == tuple(losses.MARGINS)
+
+    @pytest.mark.parametrize(("name", "instance"), [("deocclusion-hard", "hard"), ("deocclusion-soft", "mixed")])
+    def test_published_settings_of_deocclusion(self, name, instance):
+        """Li et al., ACM Multimedia 2020, section 4.1; and the completion's of Yu et al., release v1.0.0."""
+        found = load_recipe(name)
+        assert found.masks.recipes == {"deocclusion": 1.0}
+        student, losses = found.recognition, found.recognition.losses
+        assert (student.student.network, student.student.start, student.student.frozen) == ("resnet18", "random", ())
+        assert (losses.pair_weight, losses.triplet_weight, losses.soft_targets) == (1.0, 2.0, 1.0)
+        assert (losses.instance, losses.delta, losses.normalisation) == (instance, 1.0, "own")
+        assert losses.margin_weight == 0 and not student.end_to_end and (student.p, student.blend) == (1.0, 1.0)
+        moves = student.optimiser
+        assert (moves.name, moves.rate, moves.schedule, moves.drops) == ("sgd", 0.1, "steps", (24, 48, 72))
+        assert (student.batch, student.epochs, student.precision) == (128, 96, "32-true")
+        stage = found.completion
+        assert (stage.network, stage.size, stage.width, stage.critic_width) == ("ga", 256, 1.0, 1.0)
+        how = stage.losses
+        assert (how.hole, how.outside, how.coarse, how.discount) == (1.2, 1.2, 1.2, 0.9)
+        assert (how.adversary, how.adversarial, how.penalty, how.critic_steps) == ("wgan-gp", 0.001, 10.0, 5)
+        assert (how.identity, how.penalty_every) == (0.0, 1)
+        moves = stage.optimiser
+        assert (moves.name, moves.rate, moves.betas, moves.schedule) == ("adam", 1e-4, (0.5, 0.9), "constant")
+        assert (moves.warm_up, stage.batch, stage.precision) == (0.0, 16, "32-true") and moves.clip >= 1e6
+        changed = found.augmentation  # "flip, shift"
+        assert changed.flip == 0.5 and changed.shift > 0
+        assert not any(getattr(changed, entry.name) for entry in fields(changed) if entry.name not in ("flip", "shift"))
+
+    def test_hard_and_soft_differ_in_the_instance_loss_only(self):
+        hard, soft = load_recipe("deocclusion-hard"), load_recipe("deocclusion-soft")
+        losses = replace(soft.recognition.losses, instance="hard")
+        as_hard = replace(soft, name=hard.name, description=hard.description,
+                          recognition=replace(soft.recognition, losses=losses))  # fmt: skip
+        assert as_hard == hard
+
+    def test_the_names_of_deocclusion_are_those_that_exist(self):
+        relations = pytest.importorskip("maskbench.train.relations")
+        from maskbench.completions.learned import NETWORKS
+
+        assert deocclusion_recipe.COMPLETIONS == tuple(NETWORKS)
+        assert deocclusion_recipe.NORMALISATIONS == relations.NORMALISATIONS
+        assert deocclusion_recipe.INSTANCE_KINDS == ("hard", *relations.SOFT_READINGS, "none")
+
+    @pytest.mark.parametrize("name", ["deocclusion-hard", "deocclusion-soft", "deocclusion-small"])
+    def test_both_stages_of_deocclusion_can_be_built(self, name):
+        """Sizes that completions and critics take; drops in the epochs; holes that grow."""
+        found = load_recipe(name)
+        assert found.completion.size % 32 == 0
+        assert max(found.recognition.optimiser.drops, default=0) < found.recognition.epochs
+        least, most = found.completion.grow
+        assert 0 <= least <= most
 
 
 class TestFiles:
@@ -151,7 +209,9 @@ class TestRefused:
         [
             ({"batches": 3}, 'no setting "batches"; did you mean "batch"?'),
             ({"losses": {"wieght": 3}}, 'no setting "losses.wieght"; did you mean "weight"?'),
-            ({"optimiser": {"learning": 3}}, 'no setting "optimiser.learning"; known: clip, drops'),
+            ({"optimiser": {"learning": 3}}, 'no setting "optimiser.learning"; known: betas, clip, drops'),
+            ({"optimiser": {"betas": 0.9}}, "optimiser.betas must be a list"),
+            ({"optimiser": {"betas": ["much"]}}, "optimiser.betas must be a number, not 'much'"),
             ({"7": 3}, 'no setting "7"; known: '),
             ({"losses": 3}, "losses must be a table of settings"),
             ({"losses": None}, "losses must be a table of settings"),
@@ -184,7 +244,7 @@ class TestRefused:
             ({"losses": {"margin": "arcfase"}}, 'losses.margin "arcfase" is unknown; did you mean "arcface"?'),
             ({"losses": {"classes": "teachers"}}, 'losses.classes "teachers" is unknown; did you mean "teacher"?'),
             ({"losses": {"unlabelled": "nobody"}}, 'losses.unlabelled "nobody" is unknown; known: none, own'),
-            ({"optimiser": {"name": "adam"}}, 'optimiser.name "adam" is unknown; did you mean "adamw"?'),
+            ({"optimiser": {"name": "adamv"}}, 'optimiser.name "adamv" is unknown; did you mean "adam'),
             ({"optimiser": {"schedule": "step"}}, 'optimiser.schedule "step" is unknown; did you mean "steps"?'),
             ({"batch": 0}, "batch must be positive, not 0"),
             ({"version": -1}, "version must be positive, not -1"),
@@ -261,13 +321,13 @@ class TestChanges:
         assert refused("maskinv-small", [change]).startswith(why)
 
 
-def other_values(value: Any, prefix: str = "") -> Iterator[str]:
+def other_values(value: Any, prefix: str = "", rules: Rules = recipe_module.RULES) -> Iterator[str]:
     """For every single setting of a recipe, a change to another value that is allowed."""
-    choices = {**recipe_module.RULES.choices, "method": None}
+    choices = {**rules.choices, "method": None}
     for entry in fields(value):
         key, now = f"{prefix}{entry.name}", getattr(value, entry.name)
         if is_dataclass(now):
-            yield from other_values(now, f"{key}.")
+            yield from other_values(now, f"{key}.", rules)
         elif key in choices:
             yield from (f"{key}={choice}" for choice in choices[key] or () if choice != now)
         elif isinstance(now, bool):
@@ -279,7 +339,8 @@ def other_values(value: Any, prefix: str = "") -> Iterator[str]:
         elif isinstance(now, dict):
             yield f"{key}.another=1"
         else:
-            yield f"{key}={'[9]' if 'drops' in key else '[head.]' if 'frozen' in key else '0.125'}"
+            lists = {"drops": "[9]", "frozen": "[head.]", "betas": "[0.5, 0.75]", "grow": "[2, 2]"}
+            yield f"{key}={lists.get(entry.name, '0.125')}"
 
 
 def test_the_digest_changes_with_any_setting(tmp_path):
@@ -288,7 +349,7 @@ def test_the_digest_changes_with_any_setting(tmp_path):
     changes = list(other_values(plain))
     assert {change.partition("=")[0].split(".")[0] for change in changes} == {
         entry.name for entry in fields(Recipe)
-    } - {"method"}  # there is one method only
+    } - {"method"}  # another method has other settings
     digests = {change: load_recipe(path, [change]).digest() for change in changes}
     assert len({plain.digest(), *digests.values()}) == 1 + len(changes)
 
@@ -297,3 +358,120 @@ def test_the_digest_is_of_the_values_and_not_of_how_they_are_written(tmp_path):
     first = load_recipe(write(tmp_path, epochs=2, optimiser={"rate": "1e-2"})).digest()
     again = load_recipe(write(tmp_path, optimiser={"rate": 0.01}, epochs=2.0, seed=0)).digest()
     assert first == again and len(first) == 64
+
+
+class TestDeocclusion:
+    """What is different in recipes of the other method: two stages, and rules of their own."""
+
+    LEAST = {**LEAST, "method": "deocclusion"}
+    RULES = deocclusion_recipe.RULES
+
+    def write(self, folder: Path, **more: Any) -> Path:
+        return write(folder, yaml.safe_dump(self.LEAST | more))
+
+    def with_value(self, folder: Path, key: str, value: Any) -> str:
+        """The message of a recipe with one bad value."""
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        path = self.write(folder, **value)
+        message = refused(path)
+        assert message.startswith(f"{path}: {key}")
+        return message
+
+    def test_defaults(self, tmp_path):
+        found = load_recipe(self.write(tmp_path))
+        assert found == DeocclusionRecipe(**self.LEAST)
+        plain = found.plain()
+        assert plain["completion"]["grow"] == [1, 3] and plain["recognition"]["losses"]["instance"] == "mixed"
+        assert plain["method"] == "deocclusion" and plain["completion"]["optimiser"]["betas"] == [0.5, 0.9]
+
+    def test_tables_in_tables_keep_the_defaults_of_what_they_leave_out(self, tmp_path):
+        found = load_recipe(self.write(tmp_path, completion={"losses": {"hole": "6e0"}, "grow": [0, 4]}))
+        assert found.completion.losses.hole == 6.0 and found.completion.losses.discount == 0.9
+        assert found.completion.grow == (0, 4) and found.completion.network == "ga"
+        changed = load_recipe("deocclusion-small", ["recognition.student.frozen=[]", "completion.losses.identity=1"])
+        assert changed.recognition.student.frozen == () and changed.completion.losses.identity == 1.0
+
+    @pytest.mark.parametrize("key", sorted(RULES.choices))
+    def test_choices(self, tmp_path, key):
+        path = self.write(tmp_path)
+        assert f'{key} "nothing" is unknown; ' in refused(path, [f"{key}=nothing"])
+        for choice in self.RULES.choices[key]:
+            found: Any = load_recipe(path, [f"{key}={choice}"])
+            for name in key.split("."):
+                found = getattr(found, name)
+            assert found == choice
+
+    @pytest.mark.parametrize("key", sorted(RULES.positive))
+    def test_positive(self, tmp_path, key):
+        for value in (0, -1):
+            assert f"{key} must be positive, not {value}" in self.with_value(tmp_path, key, value)
+
+    @pytest.mark.parametrize("key", sorted(RULES.not_negative))
+    def test_not_negative(self, tmp_path, key):
+        assert f"{key} must not be negative, but is -1" in self.with_value(tmp_path, key, -1)
+
+    @pytest.mark.parametrize("key", sorted(RULES.shares))
+    def test_shares(self, tmp_path, key):
+        assert "must lie between 0 and 1, not 1.5" in self.with_value(tmp_path, key, 1.5)
+        said = self.with_value(tmp_path, key, -0.5)
+        assert "must lie between 0 and 1" in said or "must be positive" in said
+
+    @pytest.mark.parametrize("key", sorted(RULES.weights))
+    def test_weights(self, tmp_path, key):
+        assert f"{key}.worn must be positive, not 0.0" in self.with_value(tmp_path, key, {"worn": 0})
+
+    def test_every_number_has_a_rule(self):
+        """Those without are named here, so that a new one is thought of."""
+        ruled = {*self.RULES.positive, *self.RULES.not_negative, *self.RULES.shares}
+        numbers = {
+            change.partition("=")[0]
+            for change in other_values(load_recipe("deocclusion-small"), "", self.RULES)
+            if change.partition("=")[2].replace(".", "").replace("e-", "").isdigit() and ".recipes." not in change
+        }
+        free = {"seed", "validation_masks.another", "masks.recipes.another"}
+        assert numbers - ruled - free == {"recognition.losses.margin_mean"}
+
+    @pytest.mark.parametrize(
+        ("more", "why"),
+        [
+            ({"losses": {"weight": 1}}, 'no setting "losses"; '),
+            ({"completion": {"losses": {"whole": 1}}}, 'no setting "completion.losses.whole"; did you mean "hole"?'),
+            ({"recognition": {"losses": {"weight": 1}}}, 'no setting "recognition.losses.weight"; '),
+            ({"completion": 3}, "completion must be a table of settings"),
+            ({"completion": {"size": 64.5}}, "completion.size must be a whole number, not 64.5"),
+            ({"completion": {"grow": 2}}, "completion.grow must be a list"),
+            ({"completion": {"grow": [1, 2.5]}}, "completion.grow must be a whole number, not 2.5"),
+            ({"recognition": {"end_to_end": 1}}, "recognition.end_to_end must be true or false, not 1"),
+            ({"recognition": {"losses": {"instance": "soft"}}}, 'recognition.losses.instance "soft" is unknown; known'),
+            ({"seed": -1}, "seed must lie between 0 and 4294967295, not -1"),
+        ],
+    )
+    def test_refused(self, tmp_path, more, why):
+        path = self.write(tmp_path, **more)
+        assert refused(path).startswith(f"{path}: {why}")
+
+    def test_settings_of_the_other_method_are_unknown(self, tmp_path):
+        assert 'no setting "completion"; ' in refused(write(tmp_path, completion={"size": 64}))
+        assert 'no setting "teacher_view"; ' in refused(self.write(tmp_path, teacher_view="kept"))
+
+    @pytest.mark.parametrize("key", ["completion.optimiser.rate", "recognition.student.frozen", "masks.p"])
+    def test_what_a_table_leaves_out_is_as_without_the_table(self, tmp_path, key):
+        """Also where the method's defaults are others than those of the table's kind."""
+        plain = load_recipe(self.write(tmp_path)).plain()
+        changed = load_recipe(self.write(tmp_path), [f"{key}={'[x]' if 'frozen' in key else 0.25}"]).plain()
+        *tables, last = key.split(".")
+        for name in tables[:-1]:
+            plain, changed = plain[name], changed[name]
+        before, after = plain.pop(tables[-1]), changed.pop(tables[-1])
+        assert plain == changed and before.pop(last) != after.pop(last) and before == after
+
+    def test_plain_settings_differ_for_any_change(self, tmp_path):
+        path = self.write(tmp_path)
+        plain = load_recipe(path)
+        changes = list(other_values(plain, "", self.RULES))
+        assert {change.partition("=")[0].split(".")[0] for change in changes} == {
+            entry.name for entry in fields(DeocclusionRecipe)
+        } - {"method"}
+        found = [repr(load_recipe(path, [change]).plain()) for change in changes]
+        assert len({repr(plain.plain()), *found}) == 1 + len(changes)
