@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maskbench.completions.learned import NETWORKS
+from maskbench.errors import MaskbenchError
 from maskbench.train.augment import Augmentation
 from maskbench.train.recipe import OPTIMISERS, PRECISIONS, SCHEDULES, Masks, Optimiser, Student
 from maskbench.train.recipe_file import Rules
@@ -219,3 +220,17 @@ RULES = Rules(
     ),
     weights=("masks.recipes", "validation_masks"),
 )  # fmt: skip
+
+
+def refuse_no_losses(recipe: DeocclusionRecipe, where: str) -> None:
+    """Raise MaskbenchError where all weights of a stage are 0, so that nothing would be learnt."""
+    first, second = recipe.completion.losses, recipe.recognition.losses
+    critics = first.adversarial if first.adversary != "none" else 0.0
+    instance = second.instance_weight if second.instance != "none" else 0.0
+    weights = {
+        "completion": (first.hole, first.outside, critics, first.identity),
+        "recognition": (second.soft_targets, instance, second.pair_weight, second.triplet_weight, second.margin_weight),
+    }
+    for stage, given in weights.items():
+        if not any(given):
+            raise MaskbenchError(f"{where}: all weights of {stage}.losses are 0, so nothing would be learnt")

@@ -203,6 +203,7 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe | Deocc
 
         found = build_settings(deocclusion_recipe.DeocclusionRecipe, values, where)
         check_settings(found, where, deocclusion_recipe.RULES)
+        deocclusion_recipe.refuse_no_losses(found, where)
         return found
     recipe = build_settings(Recipe, values, where)
     check_settings(recipe, where, RULES)

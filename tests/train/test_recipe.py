@@ -475,3 +475,18 @@ class TestDeocclusion:
         } - {"method"}
         found = [repr(load_recipe(path, [change]).plain()) for change in changes]
         assert len({repr(plain.plain()), *found}) == 1 + len(changes)
+
+    @pytest.mark.parametrize(
+        ("stage", "changes"),
+        [
+            ("completion", ["hole=0", "outside=0", "adversary=none"]),
+            ("completion", ["hole=0", "outside=0", "adversarial=0"]),
+            ("recognition", ["soft_targets=0", "instance=none", "pair_weight=0", "triplet_weight=0"]),
+            ("recognition", ["soft_targets=0", "instance_weight=0", "pair_weight=0", "triplet_weight=0"]),
+        ],
+    )
+    def test_a_stage_that_would_learn_nothing(self, stage, changes):
+        changes = [f"{stage}.losses.{change}" for change in changes]
+        said = f"recipe deocclusion-small: all weights of {stage}.losses are 0, so nothing would be learnt"
+        assert refused("deocclusion-small", changes) == said
+        assert load_recipe("deocclusion-small", changes[1:])
