@@ -168,7 +168,7 @@ def _asked(method: str, recipe: str, given: dict[str, Any]) -> tuple[Any, _Asked
     seconds = given["checkpoint_seconds"]
     machine = Machine(given["accelerator"], count, "auto", given["workers"], seconds, given["nodes"])
     held_out = Source(given["validation"], given["validation_subjects"]) if given["validation"] else None
-    sources = _sources(data, given["subjects"], labels)
+    sources = open_sources(data, given["subjects"], labels)
     rights = given["licence"], given["terms"]
     return chosen, _Asked(sources, held_out, given["out"], given["resume"], machine, not given["no_crops"], rights)
 
@@ -182,7 +182,7 @@ def _interruptible() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def _sources(data: tuple[Path, ...], subjects: Path | None, labels: Path | None) -> list:
+def open_sources(data: tuple[Path, ...], subjects: Path | None, labels: Path | None) -> list:
     """The list of people goes with every set that has people."""
     from maskbench.train.face_sets import open_face_set
     from maskbench.train.running import Source

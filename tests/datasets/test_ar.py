@@ -284,6 +284,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_stage_and_continued_gives_the_same_bytes(crop_folder, tmp_path):
     faces, out, script = crop_folder(60), tmp_path / "out", tmp_path / "killed.py"
     build_ar(faces, tmp_path / "whole", ALIGNED)

@@ -245,6 +245,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_celeba_killed_at_random_moments_gives_the_same_bytes(tmp_path, heads):
     source, out = make_celeba(tmp_path / "CelebA", heads, 40, 9), tmp_path / "out"
     cache = tmp_path / "cache"

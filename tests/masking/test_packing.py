@@ -274,6 +274,7 @@ def test_names_that_no_file_system_holds_stay_in_the_shard(tmp_path: Path, make_
     assert list(summary.reasons) == ["failed: its output cannot have this name (File name too long)"]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_shards(tmp_path: Path, shards):
     source, out = shards(4, 40), tmp_path / "out"
     command = [

@@ -194,6 +194,7 @@ class TestAgain:
         assert (tmp_path / "completion" / "weights.json").exists()
         assert read_log(tmp_path / "completion")[0]["completion/hole"] != losses(done[0])[0]["completion/hole"]
 
+    @pytest.mark.slow
     def test_killed_in_either_stage_and_resumed_is_the_same_to_the_byte(self, done, train, tmp_path):
         """Each time in the second epoch, a step after the last checkpoint."""
 

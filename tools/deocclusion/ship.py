@@ -89,9 +89,9 @@ def main() -> None:
     known = (second / "weights.subjects.txt").read_text(encoding="utf-8")
     write_text(out / "deocclusion.subjects.txt", known)
     keys = ("recipe", "steps", "seconds", "faces", "subjects", "left_out", "final", "versions")
-    stages = {name: {key: report[key] for key in keys} for name, report in reports.items()}
+    runs = [{key: report[key] for key in keys} for report in reports.values()]  # completion, student
     metrics = {folder.name: figures(folder) for folder in given.results}
-    write_json(out / "training.json", {"training": {"command": given.command, **stages}, "metrics": metrics})
+    write_json(out / "training.json", {"training": {"command": given.command, "runs": runs}, "metrics": metrics})
 
 
 if __name__ == "__main__":

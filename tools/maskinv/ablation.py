@@ -94,17 +94,23 @@ def measure(
 
 def _row(folder: Path, name: str) -> str:
     """One student: FNMR at FMR 1 % in three conditions, EER, and the paired difference to its row of comparison."""
-    result = read_result(folder / name / "result.json")
+    place = _place(folder, name)
+    result = read_result(place / "result.json")
     cells = [_cell(result, condition) for condition in ("UMR-UMP", "UMR-MP", "MR-MP")]
     kind, _, seed = name.rpartition("-")
     told, against = (ROWS[kind][0], ROWS[kind][2]) if kind in ROWS else (name, "dlib-resnet")
     other = against if against == "dlib-resnet" else f"{against}-{seed}"
     equal_error = 100 * result.metrics["UMR-MP"]["eer"]["value"]
     differences = [
-        "" if name == other else _difference(folder / name, folder / other, condition)
+        "" if name == other else _difference(place, _place(folder, other), condition)
         for condition in ("UMR-MP", "MR-MP")
     ]
     return " | ".join(["| " + told, seed if kind in ROWS else "", *cells, f"{equal_error:.2f} %", *differences]) + " |"
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Its results, also where it has a completion before it."""
+    return next(folder.glob(f"{name}--*"), folder / name)
 
 
 def _cell(result, condition: str) -> str:  # noqa: ANN001 - a Result
