@@ -224,8 +224,8 @@ def _is_there(
     except MaskbenchError:
         return False
     same = system.made(found) and comparison_key(found) == key
-    # Results from before the key say nothing of a completion.
-    said = {"completion": "", **found.recognizer} == plain(asdict(system.recognizer.spec))
+    # Results from before the keys say nothing of a completion or a configuration.
+    said = {"completion": "", "config": {}, **found.recognizer} == plain(asdict(system.recognizer.spec))
     told = environment(system, options, inventory).items() <= found.environment.items()
     return same and said and told and options.threshold is None and options.threshold_from is None
 

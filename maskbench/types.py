@@ -178,6 +178,8 @@ class RecognizerSpec:
         terms: what the weights may be used for, beside their ``licence``; source: where they are from.
         completion: what it was trained behind, and an evaluation puts before it unless told otherwise: a registered
             name, or "torch:PATH" from its card's folder on; "" for none.
+        needs_mask: whether it reads the mask of every face.
+        config: the sizes of a network whose sizes are not fixed, plain JSON values; empty for the others.
     """
 
     name: str
@@ -200,6 +202,7 @@ class RecognizerSpec:
     terms: str = "unknown"
     source: str = "unknown"
     completion: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Recognizer(TypingProtocol):

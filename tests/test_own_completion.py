@@ -16,6 +16,7 @@ from completion_weights import write_completion
 
 from maskbench import evaluation
 from maskbench.cli.main import main
+from maskbench.completing import read_completed
 from maskbench.digest import bytes_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.evaluation import EvaluationOptions, evaluate
@@ -172,6 +173,22 @@ def test_every_model_has_its_own_completion(scene, models, tmp_path):
     assert np.array_equal(scores(other), scores(folders[1]))
     assert len({scores(folder).tobytes() for folder in folders}) == 3
     assert read_result(asked / "result.json").digests["completion"] == results[0].digests["completion"]
+
+
+def test_a_completion_of_another_crop_is_carried_into_the_recognizers(scene, models, tmp_path):
+    """Faces of dlib's template at a size that is not its own, and a network with options."""
+    path = write_completion(tmp_path / "models", "ict", size=144, template="dlib150")
+    (plain, folder) = (
+        run(scene, tmp_path / name, models[2:], tmp_path / "store", completion=completion)[0]
+        for name, completion in (("plain", "none"), ("out", f"torch:{path}"))
+    )
+    assert folder.name == "third--ict-oracle"
+    assert '"prior_width": 16' in read_result(folder / "result.json").environment["completion_settings"]
+    assert not np.array_equal(scores(folder), scores(plain)) and np.isfinite(scores(folder)).all()
+    crops = [read_completed(file) for file in sorted((tmp_path / "store").rglob("completed/*/*/*.png"))]
+    assert crops and {crop.shape for crop, _ in crops} == {(144, 144, 3)}
+    covered = [mask.mean() for _, mask in crops]
+    assert 0.1 < max(covered) < 0.6  # the surgical mask, carried into this crop
 
 
 def test_what_is_asked_for_is_taken_for_all(scene, models, tmp_path):

@@ -1,4 +1,4 @@
-"""maskbench train maskinv|deocclusion|recipes"""
+"""maskbench train maskinv|deocclusion|g2d|recipes"""
 
 from __future__ import annotations
 
@@ -129,6 +129,44 @@ def deocclusion(recipe: str, stages: tuple[str, ...], completion: Path | None, *
             click.echo(f"{name}: {describe(trained)}")
 
 
+G2D = """\b
+Examples:
+  maskbench train g2d --recipe small --data faces/ --out run/
+  maskbench train g2d --recipe small --data faces/ --out run/ --stage prior --stage upsampler    only the encoder
+  maskbench train g2d --recipe small --data faces/ --out run/ --resume                           after an interruption
+  maskbench train g2d --recipe small --data faces/ --out other/ --stage reformer --earlier run/  behind run's encoder
+Then:
+  maskbench complete masked/ completed/ --method torch:run/upsampler/weights.safetensors
+  maskbench evaluate --model torch:run/reformer/weights.safetensors --protocol ...
+"""
+
+
+@train.command(epilog=G2D)
+@click.option("--recipe", default="small", show_default=True, help="small, g2d (as published), or a YAML file.")
+@click.option(
+    "--stage", "stages", multiple=True, type=click.Choice(("prior", "upsampler", "reformer", "classifier")),
+    help="Only this one. Repeatable. Without it all, one after the other.",
+)  # fmt: skip
+@click.option(
+    "--earlier", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Another run's folder, whose stages stand for those that are not asked for.",
+)  # fmt: skip
+@_common
+def g2d(recipe: str, stages: tuple[str, ...], earlier: Path | None, **given: Any) -> None:
+    """An encoder learns to complete faces; a reformer turns what it knows of a masked face into a template."""
+    chosen, asked = _asked("g2d", recipe, given)
+    from maskbench.train.run_g2d import STAGES, train_g2d
+
+    with _interruptible():
+        done = train_g2d(
+            chosen, asked.sources, asked.out, stages or STAGES, earlier, asked.resume, asked.machine, asked.held_out,
+            asked.keep_crops, asked.rights,
+        )  # fmt: skip
+    for name, trained in done.items():
+        if trained.report:
+            click.echo(f"{name}: {describe(trained, name in ('upsampler', 'reformer'))}")
+
+
 @dataclass(frozen=True)
 class _Asked:
     """What the common options say."""
@@ -198,13 +236,14 @@ def _has_people(face_set: object) -> bool:
     return any(face.subject is not None for face in face_set.faces)  # type: ignore[attr-defined]
 
 
-def describe(done: Trained) -> str:
-    """What a run did, for people."""
+def describe(done: Trained, loads: bool = True) -> str:
+    """What a run did, for people; ``loads``: whether its weights are a recognizer or a completion by themselves."""
     report = done.report
     lines = [
         f"{report['steps']} steps on {report['faces']} faces of {report['subjects']} labelled people in "
         f"{report['seconds'] / 60:.1f} min; {report['left_out']} pictures left out (left_out.csv says why)"
     ]
     if report["final"]:
-        lines += [f"  {name}: {value:.4f}" for name, value in report["final"].items()]
-    return "\n".join([*lines, f"weights: {done.weights}  (torch:{done.weights})"])
+        shown = {name: f"{value:.4f}" if type(value) is float else value for name, value in report["final"].items()}
+        lines += [f"  {name}: {value}" for name, value in shown.items()]
+    return "\n".join([*lines, f"weights: {done.weights}" + (f"  (torch:{done.weights})" if loads else "")])

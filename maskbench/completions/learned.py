@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +56,18 @@ def _gfc(size: int, width: float) -> nn.Module:
     return FaceCompletion(size, width)
 
 
-# name -> builder(size, width). Modules take faces (N, 3, size, size) in [-1, 1] and holes (N, 1, size, size), 1 = hole,
-# and answer with a tuple whose last entry is the completed faces. Raises MaskbenchError for a size it does not take.
-NETWORKS: dict[str, Callable[[int, float], nn.Module]] = {"ga": _ga, "ga-noattention": _ga_noattention, "gfc": _gfc}
+def _ict(size: int, width: float, **options: Any) -> nn.Module:
+    from maskbench.models.ict import ICT
+
+    return ICT(size, width=width, **options)
+
+
+# name -> builder(size, width, **options), options as ``_OPTIONS`` lists them. Modules take faces (N, 3, size, size) in
+# [-1, 1] and holes (N, 1, size, size), 1 = hole, and answer with a tuple whose last entry is the completed faces.
+# Raises MaskbenchError for a size it does not take.
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "ga": _ga, "ga-noattention": _ga_noattention, "gfc": _gfc, "ict": _ict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class CompletionCard:
         sha256: of the weights' file; parameters: learned numbers in it.
         training_data: names of the training sets, None when unknown.
         licence, terms, source: text, "unknown" where nobody can tell.
+        options: of the network, beside size and width; those that are not there have its defaults.
     """
 
     name: str
@@ -85,6 +95,7 @@ class CompletionCard:
     licence: str
     terms: str
     source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _between(kind: type | tuple[type, ...], least: float, most: float) -> Callable[[Any], bool]:
@@ -112,12 +123,25 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "terms": ('text, or "unknown" where nobody can tell', is_text),
     "source": ('text, or "unknown" where nobody can tell', is_text),
 }
+_MAY = (*_KEYS, "options")
+# network -> what its "options" may hold. A fill that draws at random is none: a face is always completed the same way.
+_OPTIONS: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "ict": {
+        "tokens": ("a whole number from 4 to 128", _between(int, 4, 128)),
+        "colours": ("a whole number from 2 to 4096", _between(int, 2, 4096)),
+        "prior_width": ("a whole number from 4 to 4096", _between(int, 4, 4096)),
+        "layers": ("a whole number from 1 to 96", _between(int, 1, 96)),
+        "heads": ("a whole number from 1 to 64", _between(int, 1, 64)),
+        "blocks": ("a whole number from 1 to 32", _between(int, 1, 32)),
+        "fill": ("one of expected, argmax", _one_of(("expected", "argmax"))),
+    },
+}
 
 
 def completion_card(
     name: str, network: str, size: int, width: float, sha256: str, parameters: int,
     training_data: Sequence[str] | None = None, licence: str = "unknown", terms: str = "unknown",
-    source: str = "unknown", template: str = "wide128",
+    source: str = "unknown", template: str = "wide128", options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The card of a file of weights, its keys sorted; write it as ``<stem>.json`` beside the file.
 
@@ -130,6 +154,7 @@ def completion_card(
         "format": FORMAT, "name": name, "network": network, "size": size, "width": width, "template": template,
         "sha256": sha256, "parameters": parameters, "licence": licence, "terms": terms, "source": source,
         "training_data": None if training_data is None else list(training_data),
+        **({"options": dict(options)} if options else {}),
     }  # fmt: skip
     parse_completion_card(values, f"the card of {name}")
     return dict(sorted(values.items()))
@@ -148,13 +173,14 @@ def parse_completion_card(values: Any, label: Path | str) -> CompletionCard:
     if not isinstance(values, Mapping):
         raise MaskbenchError(f"{label}: a card is a JSON object, see docs/completions.md")
     for key in values:
-        if key not in _KEYS:
-            raise MaskbenchError(f'{label}: unknown key "{key}"; {nearest(key, _KEYS)}')
+        if key not in _MAY:
+            raise MaskbenchError(f'{label}: unknown key "{key}"; {nearest(key, _MAY)}')
     if missing := [key for key in _KEYS if key not in values]:
         raise MaskbenchError(f"{label}: missing {', '.join(missing)}; see docs/completions.md")
     for key, (wanted, is_valid) in _KEYS.items():
         if not is_valid(values[key]):
             raise MaskbenchError(f'{label}: "{key}" must be {wanted}, not {values[key]!r}')
+    _check_options(values["network"], values.get("options", {}), label)
     if values["name"] in BUILTIN:
         raise MaskbenchError(f'{label}: "name": {values["name"]} is another completion; choose another name')
     try:
@@ -166,6 +192,19 @@ def parse_completion_card(values: Any, label: Path | str) -> CompletionCard:
     return CompletionCard(
         **rest, width=float(values["width"]), training_data=None if training is None else tuple(training)
     )
+
+
+def _check_options(network: str, options: Any, label: Path | str) -> None:
+    """Raise MaskbenchError unless ``options`` is a table of what the network knows."""
+    known = _OPTIONS.get(network, {})
+    if not isinstance(options, Mapping):
+        raise MaskbenchError(f'{label}: "options" must be a table of settings of the network, not {options!r}')
+    for key, value in options.items():
+        if key not in known:
+            raise MaskbenchError(f'{label}: "options": network "{network}" has no "{key}"; {nearest(key, known)}')
+        wanted, is_valid = known[key]
+        if not is_valid(value):
+            raise MaskbenchError(f'{label}: "options": "{key}" must be {wanted}, not {value!r}')
 
 
 def read_completion_card(weights: Path | str) -> CompletionCard:
@@ -254,6 +293,7 @@ def load_learned(
     card = read_completion_card(path)
     fill = LearnedFill(path, card, device, engine)
     told = {"network": card.network, "size": card.size, "width": card.width, "engine": fill.engine, **asdict(options)}
+    told |= {"options": dict(card.options)} if card.options else {}  # digests from before there were any stay
     size = card.size, card.size
     spec = CompletionSpec(
         card.name, False, VERSION, size, card.template, card.sha256, card.parameters, card.licence, told
@@ -291,7 +331,8 @@ def _open_onnx(path: Path, data: bytes, card: CompletionCard, device: str) -> tu
     from maskbench.recognizers.onnx import open_session
 
     import_engine("onnxruntime")
-    decides = config_sha256([card.sha256, card.network, card.size, card.width, card.parameters])
+    options = [dict(card.options)] if card.options else []  # names from before there were any stay
+    decides = config_sha256([card.sha256, card.network, card.size, card.width, card.parameters, *options])
     stem = f"completion-{card.network}-{decides[:16]}-v{VERSION}"
     session = open_session(*cached_onnx(stem, lambda: _exported(path, data, card)), device)
 
@@ -337,9 +378,10 @@ def build(path: Path, data: bytes, card: CompletionCard) -> nn.Module:
     beside = path.with_suffix(".json")
     try:
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-            network = NETWORKS[card.network](card.size, card.width)
+            network = NETWORKS[card.network](card.size, card.width, **card.options)
     except MaskbenchError as error:
-        raise MaskbenchError(f'{beside}: "size" {card.size}: {error}') from error
+        also = f', "options" {dict(card.options)}' if card.options else ""
+        raise MaskbenchError(f'{beside}: "size" {card.size}{also}: {error}') from error
     load_strict(network, load_state(path, data=data), path)
     count = sum(weight.numel() for weight in network.parameters())
     if count != card.parameters:

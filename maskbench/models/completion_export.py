@@ -32,7 +32,8 @@ def completion_onnx(network: nn.Module, side: int = 128) -> bytes:
     same torch give the same bytes. The network's mode stays as it was.
 
     Args:
-        network: an ``Inpainter``, a ``FaceCompletion``, or anything else with their ``forward``, on the processor.
+        network: an ``Inpainter``, a ``FaceCompletion``, an ``ICT``, or anything else with their ``forward``, on the
+            processor.
         side: any that the network takes; it is fixed in the file.
 
     Raises:

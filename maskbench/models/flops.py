@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def count_flops(module: nn.Module, size: tuple[int, int], channels: int = 3) -> int:
+def count_flops(module: nn.Module, size: tuple[int, int], channels: int = 3, masks: bool = False) -> int:
     """Operations for one picture, a multiply-add counted as two.
 
     Convolutions and matrix products are counted, as torch's own counter does; normalisation, activations, pooling and
@@ -17,12 +18,14 @@ def count_flops(module: nn.Module, size: tuple[int, int], channels: int = 3) -> 
     Args:
         module: takes (N, channels, H, W); its mode is as it was afterwards.
         size: (height, width) of the input.
+        masks: whether it takes masks (N, 1, H, W) too.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     training = module.training
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module.eval()(torch.zeros(1, channels, *size, device=device))
+        # Only as plain matrix products is attention counted on every device.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module.eval()(*(torch.zeros(1, count, *size, device=device) for count in (channels, 1)[: 1 + masks]))
     finally:
         module.train(training)
     return counter.get_total_flops()

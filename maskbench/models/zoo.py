@@ -6,11 +6,13 @@ same for readers, and which published figures the counts were compared with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from maskbench.errors import RecognizerError
+from maskbench.errors import MaskbenchError, RecognizerError
+from maskbench.models.g2d_config import G2DConfig, config_values
 from maskbench.registry import nearest
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Network:
 
     Attributes:
         name: as a card's "network" names it.
-        factory: "module:function" without arguments, in ``maskbench.models``.
+        factory: "module:function" in ``maskbench.models``, without arguments, or with ``config`` where there is one.
         input_size, template, colour_order, mean, std, embedding_size, comparator: as in ``RecognizerSpec``.
         parameters: all of them, frozen ones too; no running statistics and no classifier.
         flops: for one face, a multiply-add counted as two; convolutions and matrix products.
@@ -36,6 +38,8 @@ class Network:
         weights: where published weights are to be had.
         terms: what those may be used for.
         optional: patterns of names that a published checkpoint may have beyond the network's: its classifier.
+        needs_mask: whether it takes masks (N, 1, H, W), 1 = occluded, beside the faces.
+        config: of a network whose sizes are not fixed, those that the other facts are of.
     """
 
     name: str
@@ -54,14 +58,38 @@ class Network:
     terms: str
     comparator: str = "cosine"
     optional: tuple[str, ...] = ()
+    needs_mask: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, meta: bool = False) -> nn.Module:
         """The network with random weights, or with none on ``torch.device("meta")``."""
         import torch
 
-        module, _, function = self.factory.partition(":")
+        module, _, name = self.factory.partition(":")
+        factory = getattr(import_module(f"maskbench.models.{module}"), name)
         with torch.device("meta" if meta else "cpu"):
-            return getattr(import_module(f"maskbench.models.{module}"), function)()
+            return factory(self.config) if self.config else factory()
+
+    def configured(self, config: Mapping[str, Any]) -> Network:
+        """The network of the sizes in a card's "config", and the facts that follow from them; else itself.
+
+        Raises:
+            MaskbenchError: the network's sizes are fixed and there are some, or they are not and there are none; or
+                they are malformed, or do not fit each other.
+        """
+        if bool(config) != bool(self.config):
+            raise MaskbenchError(f"network {self.name} " + ("needs one" if self.config else "has none; take it out"))
+        if config == self.config:
+            return self
+        from maskbench.models.flops import count_flops, count_parameters
+
+        other = replace(self, config=dict(config))
+        module: Any = other.build(meta=True).to("meta")  # buffers too, which may be elsewhere
+        size = (module.size, module.size)
+        return replace(
+            other, input_size=size, embedding_size=module.embedding_size, parameters=count_parameters(module),
+            flops=count_flops(module, size, masks=self.needs_mask),
+        )  # fmt: skip
 
 
 _ARCFACE_TORCH = "deepinsight/insightface, recognition/arcface_torch"
@@ -221,6 +249,24 @@ _ALL = (
         terms="public domain (CC0-1.0)",
         comparator="negative-l2",
     ),
+    Network(
+        name="g2d",
+        factory="g2d:from_values",
+        input_size=(256, 256),
+        template="wide128",
+        colour_order="RGB",
+        mean=_HALF,
+        std=_HALF,
+        embedding_size=512,
+        parameters=179_309_843,
+        flops=885_299_281_920,
+        counted="178.5 million (the paper)",
+        state_dict="maskbench.models.g2d",
+        weights="none known to us",
+        terms="whatever those of the weights are",
+        needs_mask=True,
+        config=config_values(G2DConfig()),
+    ),
 )
 
 NETWORKS: dict[str, Network] = {network.name: network for network in _ALL}
@@ -254,6 +300,8 @@ def card_values(network: str) -> dict[str, Any]:
         "flops": facts.flops,
         "source": f"unknown; published weights: {facts.weights}",
         "terms": f"unknown; published weights: {facts.terms}",
+        **({"needs_mask": True} if facts.needs_mask else {}),
+        **({"config": dict(facts.config)} if facts.config else {}),
     }
 
 

@@ -31,7 +31,7 @@ _SUFFIXES = {
 }
 # What a result says about a recognizer without changing any of its vectors or scores.
 _DESCRIPTIVE = ("name", "parameters", "flops", "training_data", "licence", "terms", "source", "completion")
-_ADDED = ("test_time", "network")  # the digests of recognizers that leave these empty are older than the keys
+_ADDED = ("test_time", "network", "config")  # the digests of recognizers that leave these empty are older than the keys
 
 
 def load_recognizer(

@@ -62,6 +62,17 @@ def is_completion(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(COMPLETION_PATTERN, value) is not None
 
 
+def _is_setting(value: Any) -> bool:
+    return _is_number(value) or is_text(value) or (isinstance(value, list) and all(map(_is_number, value)))
+
+
+def _is_config(value: Any) -> bool:
+    """Whether a value can be a network's configuration: names with numbers, text, or lists of numbers."""
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(map(is_name, value)) and all(map(_is_setting, value.values()))
+
+
 # These keys are required: what is not known is written down as null or "unknown", not left out.
 _REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("letters, digits and . _ - (it names folders)", is_name),
@@ -86,6 +97,8 @@ _OPTIONAL: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flops": ("a whole number or null", lambda v: v is None or _is_size(v)),
     "terms": ("text", is_text),
     "completion": ("the name of a completion, or torch:FILE.safetensors beside or below the card", is_completion),
+    "needs_mask": ("true or false", lambda v: isinstance(v, bool)),
+    "config": ("a table of names with numbers, text or lists of numbers", _is_config),
 }
 _KEYS = {**_REQUIRED, **_OPTIONAL}
 
@@ -165,6 +178,8 @@ def parse_card(values: Any, path: Path) -> RecognizerSpec:
         terms=values.get("terms", "unknown"),
         source=values["source"],
         completion=values.get("completion", ""),
+        needs_mask=values.get("needs_mask", False),
+        config=values.get("config", {}),
     )
 
 
@@ -195,7 +210,7 @@ def card_of(spec: RecognizerSpec, weights_sha256: str, source: str) -> dict[str,
         "source": source,
     }
     added = {"network": spec.network, "flops": spec.flops, "terms": spec.terms if spec.terms != "unknown" else ""}
-    added["completion"] = spec.completion
+    added |= {"completion": spec.completion, "needs_mask": spec.needs_mask, "config": dict(spec.config)}
     return {**values, **{key: value for key, value in added.items() if value}}
 
 
@@ -236,17 +251,18 @@ def read_card(network: Path, card: Path | str | None = None) -> tuple[Recognizer
 def draft_card(onnx_path: Path | str) -> dict[str, Any]:
     """A card to start from: what the ONNX file says about itself, and ArcFace conventions for the rest.
 
-    ``sha256``, ``input_size`` and ``embedding_size`` are read from the file. Template, colour order, mean and std are
-    the common ArcFace ones and must be checked by whoever knows the network: a wrong crop or order of colours runs
-    without any error and ruins the accuracy.
+    ``sha256``, ``input_size``, ``embedding_size`` and ``needs_mask`` are read from the file. Template, colour order,
+    mean and std are the common ArcFace ones and must be checked by whoever knows the network: a wrong crop or order of
+    colours runs without any error and ruins the accuracy.
 
     Raises:
-        RecognizerError: the file is missing or is not a network of one NCHW image input.
+        RecognizerError: the file is missing or is not a network of one NCHW image input, with or without masks.
     """
-    from maskbench.recognizers.onnx import describe
+    from maskbench.recognizers.onnx import describe, takes_masks
 
     path = Path(onnx_path)
     size, embedding_size = describe(path)
+    masks = {"needs_mask": True} if takes_masks(path) else {}
     return {
         "name": path.stem,
         "sha256": file_sha256(path),
@@ -261,6 +277,7 @@ def draft_card(onnx_path: Path | str) -> dict[str, Any]:
         "training_data": None,
         "licence": "unknown",
         "source": "unknown",
+        **masks,
     }
 
 

@@ -88,6 +88,7 @@ def check_recognizer(
     again, second = _timed(recognizer, faces)
     if good.any():
         findings += [_repeats(vectors, status, again), _batches(recognizer, faces, vectors, good)]
+        findings += [_reads_masks(recognizer, faces, vectors, good)] if spec.needs_mask else []
     findings.append(_odd_pictures(recognizer))
     if good.sum() >= 4:
         findings.append(_sense(recognizer, faces, vectors, good, subjects, others or {}))
@@ -170,6 +171,25 @@ def _batches(recognizer: Recognizer, faces: np.ndarray, vectors: np.ndarray, goo
             worst = max(worst, _difference(vectors[:count], np.concatenate(pieces), good[:count]))
     text = f"batches of {', '.join(map(str, BATCHES))} and {len(faces)} differ by {worst:.1e} of the largest number"
     return Finding("batches", OK if worst <= BATCH_TOLERANCE else FAILS, text)
+
+
+def _reads_masks(recognizer: Recognizer, faces: np.ndarray, vectors: np.ndarray, good: np.ndarray) -> Finding:
+    """Whether masks over the lower half of the faces change their vectors, and whether what is under them does not."""
+    half = faces.shape[1] // 2
+    masks = np.zeros(faces.shape[:3], np.uint8)
+    masks[:, half:] = 1
+    other = faces.copy()
+    other[:, half:] = 255 - other[:, half:]
+    given, hidden = ask(recognizer, faces, masks), ask(recognizer, other, masks)
+    for answer in (given, hidden):
+        if answer.vectors is None or answer.status is None:
+            return Finding("masks", FAILS, f"over the lower half: {answer.fault}")
+    rows = good & _good(given.vectors, given.status)
+    if not rows.any():
+        return Finding("masks", NOTE, "no template for any face whose lower half is masked")
+    change, leak = _difference(vectors, given.vectors, rows), _difference(given.vectors, hidden.vectors, rows)
+    text = f"over the lower half: they change {change:.1e} of the largest number, what is under them {leak:.1e}"
+    return Finding("masks", OK if change and leak <= BATCH_TOLERANCE else NOTE, text)
 
 
 def _odd_pictures(recognizer: Recognizer) -> Finding:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskbench.digest import bytes_sha256
-from maskbench.errors import RecognizerError
+from maskbench.digest import bytes_sha256, config_sha256
+from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.recognizers.card import check_file, own_completion, read_card
 from maskbench.recognizers.engines import import_engine
 from maskbench.recognizers.exported import cached_onnx
@@ -69,7 +69,13 @@ def _network(spec: RecognizerSpec, card: Path) -> Network:
         raise RecognizerError(f'{card}: missing "network", whose weights these are; {nearest("", NETWORKS)}')
     if spec.network not in NETWORKS:
         raise RecognizerError(f'{card}: no network named "{spec.network}"; {nearest(spec.network, NETWORKS)}')
-    network = NETWORKS[spec.network]
+    try:
+        network = NETWORKS[spec.network].configured(spec.config)
+    except MaskbenchError as error:
+        raise RecognizerError(f'{card}: "config": {error}') from error
+    if spec.needs_mask != network.needs_mask:
+        reads, told = ("masks", "write") if network.needs_mask else ("no masks", "take out")
+        raise RecognizerError(f'{card}: network {network.name} reads {reads}; {told} "needs_mask": true')
     if spec.embedding_size != network.embedding_size:
         raise RecognizerError(
             f"{card}: network {network.name} gives vectors of {network.embedding_size} numbers, "
@@ -92,10 +98,13 @@ def _recognizer(
     import_engine("onnxruntime")
     from maskbench.models.export import onnx_bytes
 
-    stem = f"{network.name}-{spec.weights_sha256[:16]}-v{EXPORT_VERSION}"
-    exported, file = cached_onnx(
-        stem, lambda: onnx_bytes(build(path, data, network, allow_pickle), network.input_size)
-    )
+    sizes = f"-{config_sha256(dict(network.config))[:16]}" if network.config else ""
+    stem = f"{network.name}-{spec.weights_sha256[:16]}{sizes}-v{EXPORT_VERSION}"
+
+    def export() -> bytes:
+        return onnx_bytes(build(path, data, network, allow_pickle), network.input_size, masks=network.needs_mask)
+
+    exported, file = cached_onnx(stem, export)
     return OnnxRecognizer(open_session(exported, file, device), spec, path, bytes_sha256(exported))
 
 

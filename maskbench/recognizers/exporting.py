@@ -44,20 +44,21 @@ def export_recognizer(
             raise RecognizerError(f"{path}: is there already; remove it, or choose another name")
     recognizer = _with_module(name, card, allow_pickle)
     spec = recognizer.spec
-    spec = replace(spec, network="" if out.suffix == ".onnx" else _network_of(spec))
+    # A file that is the whole network needs no name of one, nor its sizes.
+    spec = replace(spec, network="", config={}) if out.suffix == ".onnx" else replace(spec, network=_network_of(spec))
     parse_card(card_of(spec, spec.weights_sha256, _source(spec)), beside)  # before anything is written
-    _write(recognizer.module, out, spec.input_size)
+    _write(recognizer.module, out, spec)
     write_json(beside, card_of(spec, file_sha256(out), _source(spec)))
     return out, beside, f"{KINDS[out.suffix]}:{out}"
 
 
-def _write(module: Any, out: Path, size: tuple[int, int]) -> None:
+def _write(module: Any, out: Path, spec: RecognizerSpec) -> None:
     """A torch module as ONNX or safetensors."""
     from maskbench.models.checkpoints import save_state
     from maskbench.models.export import export_onnx
 
     if out.suffix == ".onnx":
-        export_onnx(module, out, size)
+        export_onnx(module, out, spec.input_size, spec.needs_mask)
     else:
         save_state(module, out)
 

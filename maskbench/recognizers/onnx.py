@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from maskbench.digest import bytes_sha256
 from maskbench.errors import RecognizerError
 from maskbench.recognizers.card import check_file, own_completion, read_card
 from maskbench.recognizers.engines import import_engine, no_cuda, resolve_device, thread_count
-from maskbench.recognizers.preprocess import preprocess
+from maskbench.recognizers.preprocess import mask_planes, preprocess
 from maskbench.recognizers.training import read_training_subjects
 from maskbench.types import RecognizerSpec, Status
 
@@ -72,22 +73,34 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _image_input(session: Any, label: Path | str) -> tuple[Any, Any, Any]:
-    """Batch, height and width of the session's one input; each an int, or a name or None where it is open."""
+def _takes_masks(inputs: Sequence[Any]) -> bool:
+    """Whether the second of two inputs can be masks: float32 of one channel."""
+    return len(inputs) == 2 and inputs[1].type == "tensor(float)" and inputs[1].shape[1:2] == [1]
+
+
+def _image_input(session: Any, label: Path | str, masks: bool = False) -> tuple[Any, Any, Any]:
+    """Batch, height and width of the session's images; each an int, or a name or None where it is open.
+
+    Images are its one input, or with ``masks`` the first of two.
+    """
     inputs = session.get_inputs()
     shapes = ", ".join(f"{value.name} {value.type} {value.shape}" for value in inputs)
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-        raise RecognizerError(f"{label}: has inputs {shapes} instead of one float32 image batch [N, 3, H, W]")
+    count = _takes_masks(inputs) if masks else len(inputs) == 1
+    if not count or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        wanted = "one float32 image batch [N, 3, H, W]" + " and its masks [N, 1, H, W]" * masks
+        remedy = "" if masks or not _takes_masks(inputs) else '; for one with masks, set "needs_mask" in its card'
+        raise RecognizerError(f"{label}: has inputs {shapes} instead of {wanted}{remedy}")
     batch, channels, height, width = inputs[0].shape
     if isinstance(channels, int) and channels != 3:
         raise RecognizerError(f"{label}: has input {shapes} instead of channels first, [N, 3, H, W]")
     return batch, height, width
 
 
-def _run(session: Any, label: Path | str, batch: np.ndarray) -> np.ndarray:
-    """The session's first output for one batch, flattened to (N, D) float32."""
+def _run(session: Any, label: Path | str, batch: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+    """The session's first output for one batch, and the masks where it takes them, flattened to (N, D) float32."""
+    given = {value.name: part for value, part in zip(session.get_inputs(), (batch, masks), strict=False)}
     try:
-        output = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: batch})[0]
+        output = session.run([session.get_outputs()[0].name], given)[0]
     except Exception as error:
         raise RecognizerError(f"{label}: fails on input {batch.shape} ({_first_line(error)})") from error
     output = np.asarray(output)
@@ -103,17 +116,27 @@ def describe(path: Path) -> tuple[tuple[int, int], int]:
         RecognizerError: it is not a network from one image batch to vectors.
     """
     session = open_session(read_network(path), path, "cpu")
-    batch, *size = _image_input(session, path)
+    batch, *size = _image_input(session, path, _takes_masks(session.get_inputs()))
     height, width = (length if isinstance(length, int) else 112 for length in size)
     blank = np.zeros((batch if isinstance(batch, int) else 1, 3, height, width), np.float32)
-    return (height, width), _run(session, path, blank).shape[1]
+    return (height, width), _run(session, path, blank, blank[:, :1]).shape[1]
+
+
+def takes_masks(path: Path) -> bool:
+    """Whether the network in an ONNX file takes masks beside its images.
+
+    Raises:
+        RecognizerError: it cannot be read or loaded.
+    """
+    return _takes_masks(open_session(read_network(path), path, "cpu").get_inputs())
 
 
 class OnnxRecognizer:
     """A recognizer around an onnxruntime session.
 
     On the processor a batch is divided among threads, each with a run of its own. Networks exported with a fixed batch
-    size are fed in blocks of that size, the last one filled up with zeros.
+    size are fed in blocks of that size, the last one filled up with zeros. With ``spec.needs_mask`` the network takes
+    masks (N, 1, H, W) float32 as its second input, 1 = occluded.
 
     Args:
         session: from ``open_session``.
@@ -130,7 +153,7 @@ class OnnxRecognizer:
         self._session, self._label, self.network_id = session, label or spec.name, network_id
         self.training_subjects: frozenset[str] | None = None  # where they are known
         self.own_completion = ""  # what its card asks for, see ``card.own_completion``
-        batch, *size = _image_input(session, self._label)
+        batch, *size = _image_input(session, self._label, spec.needs_mask)
         if any(isinstance(found, int) and found != wanted for found, wanted in zip(size, spec.input_size, strict=True)):
             raise RecognizerError(
                 f"{self._label}: takes images {session.get_inputs()[0].shape}, its card says {list(spec.input_size)}"
@@ -146,25 +169,29 @@ class OnnxRecognizer:
             )
 
     def embed(self, faces: np.ndarray, masks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Faces (N, H, W, 3) uint8 RGB to vectors (N, D) float32 and status (N,) int8, all OK."""
-        return self._vectors(faces), np.full(len(faces), Status.OK, np.int8)
+        """Faces (N, H, W, 3) uint8 RGB to vectors (N, D) float32 and status (N,) int8, all OK.
 
-    def _vectors(self, faces: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to (N, D) float32."""
+        ``masks`` (N, H, W) uint8, 1 = occluded, are read where ``spec.needs_mask``; without any, nothing is occluded.
+        """
+        return self._vectors(faces, masks), np.full(len(faces), Status.OK, np.int8)
+
+    def _vectors(self, faces: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        """(N, H, W, 3) uint8, and (N, H, W) uint8 where there are masks, to (N, D) float32."""
         if not len(faces):
             return np.empty((0, self.spec.embedding_size), np.float32)
         lanes = thread_count() if self._lanes else 1
         block = self._block or max(1, -(-len(faces) // lanes))
-        pieces = [faces[start : start + block] for start in range(0, len(faces), block)]
-        spread = map if self._lanes is None or len(pieces) == 1 else self._lanes.map
-        return np.concatenate(list(spread(self._piece, pieces)))
+        rows = [slice(start, start + block) for start in range(0, len(faces), block)]
+        pieces = [faces[part] for part in rows], [None if masks is None else masks[part] for part in rows]
+        spread = map if self._lanes is None or len(rows) == 1 else self._lanes.map
+        return np.concatenate(list(spread(self._piece, *pieces)))
 
-    def _piece(self, faces: np.ndarray) -> np.ndarray:
+    def _piece(self, faces: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
         """One run of the network."""
-        batch = preprocess(faces, self.spec)
+        given = [preprocess(faces, self.spec)] + ([mask_planes(faces, masks)] if self.spec.needs_mask else [])
         if self._block:
-            batch = np.pad(batch, [(0, self._block - len(batch)), (0, 0), (0, 0), (0, 0)])
-        return _run(self._session, self._label, batch)[: len(faces)]
+            given = [np.pad(part, [(0, self._block - len(part)), (0, 0), (0, 0), (0, 0)]) for part in given]
+        return _run(self._session, self._label, *given)[: len(faces)]
 
 
 def load_onnx(path: Path, card: Path | str | None = None, device: str = "auto") -> OnnxRecognizer:

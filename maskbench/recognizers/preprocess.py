@@ -22,6 +22,14 @@ def preprocess(faces: np.ndarray, spec: RecognizerSpec) -> np.ndarray:
     return batch
 
 
+def mask_planes(faces: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
+    """Masks (N, H, W) uint8, 1 = occluded, as network input (N, 1, H, W) float32; None stands for nothing occluded."""
+    planes = np.zeros((len(faces), 1, *faces.shape[1:3]), np.float32)
+    if masks is not None:
+        planes[:, 0] = masks
+    return planes
+
+
 def tables(spec: RecognizerSpec) -> np.ndarray:
     """What each of the 256 values becomes in each of the network's channels: (3, 256) float32."""
     values = np.arange(256, dtype=np.float32)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from maskbench.errors import MaskbenchError
 from maskbench.models.inpainter import compose
 from maskbench.train.data import Batch
-from maskbench.train.deocclusion_recipe import StudentStage
+from maskbench.train.deocclusion_recipe import RelationLosses, StudentStage
 from maskbench.train.losses import Margin, MarginHead, sample_classes
 from maskbench.train.maskinv import class_labels, freeze
 from maskbench.train.network_input import NetworkInput
@@ -33,8 +33,8 @@ from maskbench.train.relations import (
 from maskbench.types import RecognizerSpec
 
 
-class Deocclusion:
-    """The second stage's side of the loop (``loop.Method``).
+class Approximation:
+    """What the methods share whose student keeps its teacher's templates and their relations (``loop.Method``).
 
     Templates of a recognizer that is compared by Euclidean distance are divided by the teacher's standard deviation
     (over faces, averaged over dimensions) after their mean is taken off, those of one compared by cosine by their
@@ -42,9 +42,7 @@ class Deocclusion:
 
     Args:
         student: the network, with the weights that it starts from; spec: what it reads and gives.
-        completion: the network of the first stage, trained.
-        put_in: completed pixels into the student's crops.
-        stage: the settings; name: of the recipe, for messages; seed: of the recipe.
+        losses: the terms' weights; name: of the recipe, for messages.
         subjects: (N,) of the training faces.
         templates: (N, 2, D) of the teacher: of each face and of its mirror image.
     """
@@ -53,19 +51,12 @@ class Deocclusion:
     every: Mapping[str, int] = {}
 
     def __init__(
-        self, student: nn.Module, spec: RecognizerSpec, completion: nn.Module, put_in: PutIn, stage: StudentStage,
-        name: str, subjects: Sequence[str | None], templates: np.ndarray,
+        self, student: nn.Module, spec: RecognizerSpec, losses: RelationLosses, name: str,
+        subjects: Sequence[str | None], templates: np.ndarray,
     ) -> None:  # fmt: skip
         check_sizes(name, templates.shape[2], spec)
-        self.stage, self.spec, self._put_in = stage, spec, put_in
-        self._still = freeze(student, stage.student.frozen, name)
+        self.spec, self._how = spec, losses
         self.modules: dict[str, nn.Module] = {"student": student}
-        self._completion = completion
-        if stage.end_to_end:
-            self.modules["completion"] = completion
-        else:
-            completion.eval().requires_grad_(False)
-        self._normalise = NetworkInput(spec)
         known = torch.from_numpy(templates[np.isfinite(templates).all(axis=(1, 2))])
         self._centre = known.mean(dim=(0, 1))
         self._spread = (known - self._centre).square().mean().sqrt()
@@ -74,14 +65,12 @@ class Deocclusion:
         # The centre of an identity is that of the pictures as they are; their mirror images have one of their own.
         sides = (known_centroids(self._targets[:, side], self._labels, classes) for side in (0, 1))
         self._centroids = torch.stack(list(sides))
-
-        how = stage.losses
-        if how.margin_weight > 0:
-            margin = Margin(True, how.margin_mean, 0.0175, False, how.margin_scale)
+        if losses.margin_weight > 0:
+            margin = Margin(True, losses.margin_mean, 0.0175, False, losses.margin_scale)
             weights = self._centroids[0]
             drawn = 0.01 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(0))
             weights = torch.where(weights.any(dim=1, keepdim=True), weights, drawn)  # 0 has no direction
-            self.modules["head"] = MarginHead(spec.embedding_size, classes, margin, None, weights, 0, how.sampled)
+            self.modules["head"] = MarginHead(spec.embedding_size, classes, margin, None, weights, 0, losses.sampled)
 
     def scaled(self, templates: Tensor) -> Tensor:
         """Templates as the losses compare them: see the class."""
@@ -89,26 +78,15 @@ class Deocclusion:
             return nn.functional.normalize(templates.float(), dim=-1)
         return (templates.float() - self._centre.to(templates.device)) / self._spread.to(templates.device)
 
-    def move(self, device: torch.device) -> None:
-        """The completion to the device; templates stay where they are, for there may be many."""
-        if not self.stage.end_to_end:
-            self._completion.to(device)
+    def head_group(self) -> list[dict[str, Any]]:
+        """The classifier's parameter group, where there is one."""
+        if "head" not in self.modules:
+            return []
+        return [{"params": list(self.modules["head"].parameters()), "rate": 2.0, "clipped": False}]
 
-    def parameters_of(self, turn: str) -> list[dict[str, Any]]:
-        """The student's weights, the completion's where it learns along, a classifier's where there is one."""
-        groups = [{"params": list(self.modules["student"].parameters()), "rate": 1.0, "clipped": True}]
-        if self.stage.end_to_end:
-            more = {"params": list(self.modules["completion"].parameters()), "rate": self.stage.completion_rate}
-            groups.append({**more, "clipped": True})
-        if "head" in self.modules:
-            groups.append({"params": list(self.modules["head"].parameters()), "rate": 2.0, "clipped": False})
-        return groups
-
-    def losses(self, turn: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """"loss", and its terms before they are weighted."""
-        for module in self._still:
-            module.eval()
-        ours = self.scaled(self.modules["student"](self._normalise(self.completed(batch))).float())
+    def taught(self, templates: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """"loss", and its terms before they are weighted, of what the student gives (B, D) for a batch."""
+        ours = self.scaled(templates.float())
         sides = batch.flipped.cpu().long()
         rows = batch.index.cpu()
         theirs = self._targets[rows, sides]
@@ -120,7 +98,7 @@ class Deocclusion:
         self, ours: Tensor, theirs: Tensor, labels: Tensor, sides: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """The terms of equation 16 for scaled templates (B, D), on whatever device they are; the rest is on the CPU."""
-        how = self.stage.losses
+        how = self._how
         found: dict[str, Tensor] = {}
         if how.instance == "hard":
             found["instance"] = instance_loss(ours, theirs)
@@ -142,11 +120,55 @@ class Deocclusion:
 
     def _soft_targets(self, ours: Tensor, theirs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """L_CE: the same classifier on both sides, whose classes are the training identities' centroids."""
-        how, centroids = self.stage.losses, self._centroids[0]
+        how, centroids = self._how, self._centroids[0]
         if 0 < how.sampled < len(centroids):
             centroids = centroids[sample_classes(labels, len(centroids), how.sampled, generator)[0]]
         centroids = centroids.to(ours.device)
         return soft_cross_entropy(*(centroid_logits(side, centroids, how.scale, "cosine") for side in (ours, theirs)))
+
+
+class Deocclusion(Approximation):
+    """The second stage's side of the loop (``loop.Method``).
+
+    Args:
+        student, spec, name, subjects, templates: as in ``Approximation``.
+        completion: the network of the first stage, trained.
+        put_in: completed pixels into the student's crops.
+        stage: the settings.
+    """
+
+    def __init__(
+        self, student: nn.Module, spec: RecognizerSpec, completion: nn.Module, put_in: PutIn, stage: StudentStage,
+        name: str, subjects: Sequence[str | None], templates: np.ndarray,
+    ) -> None:  # fmt: skip
+        super().__init__(student, spec, stage.losses, name, subjects, templates)
+        self.stage, self._put_in = stage, put_in
+        self._still = freeze(student, stage.student.frozen, name)
+        self._completion = completion
+        if stage.end_to_end:
+            self.modules["completion"] = completion
+        else:
+            completion.eval().requires_grad_(False)
+        self._normalise = NetworkInput(spec)
+
+    def move(self, device: torch.device) -> None:
+        """The completion to the device; templates stay where they are, for there may be many."""
+        if not self.stage.end_to_end:
+            self._completion.to(device)
+
+    def parameters_of(self, turn: str) -> list[dict[str, Any]]:
+        """The student's weights, the completion's where it learns along, a classifier's where there is one."""
+        groups = [{"params": list(self.modules["student"].parameters()), "rate": 1.0, "clipped": True}]
+        if self.stage.end_to_end:
+            more = {"params": list(self.modules["completion"].parameters()), "rate": self.stage.completion_rate}
+            groups.append({**more, "clipped": True})
+        return groups + self.head_group()
+
+    def losses(self, turn: str, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """"loss", and its terms before they are weighted."""
+        for module in self._still:
+            module.eval()
+        return self.taught(self.modules["student"](self._normalise(self.completed(batch))), batch, generator)
 
     def completed(self, batch: Batch) -> Tensor:
         """The student's crops (B, 3, H, W), RGB 0 to 255, with completed pixels; mirrored where the view is."""

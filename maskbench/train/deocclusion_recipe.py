@@ -17,7 +17,7 @@ from maskbench.train.augment import Augmentation
 from maskbench.train.recipe import OPTIMISERS, PRECISIONS, SCHEDULES, Masks, Optimiser, Student
 from maskbench.train.recipe_file import Rules
 
-COMPLETIONS = tuple(NETWORKS)
+COMPLETIONS = tuple(name for name in NETWORKS if name != "ict")  # whose two halves are not trained like the others
 ADVERSARIES = ("wgan-gp", "log", "none")
 INSTANCE_KINDS = ("hard", "centroid", "mixed", "direction", "none")
 NORMALISATIONS = ("own", "own-all", "teacher", "teacher-all")  # as in relations, which loads torch

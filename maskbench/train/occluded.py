@@ -29,6 +29,14 @@ def wide_at(side: int) -> Template:
     return template_at(WIDE_NAME, (side, side))
 
 
+def shows(wide: Template, reader: Template) -> bool:
+    """Whether a crop holds all that another one shows, but for a pixel."""
+    back = estimate_similarity(reader.points, wide.points)
+    height, width = reader.size
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]) @ back[:, :2].T + back[:, 2]
+    return not (corners.min() < -1 or corners.max() > wide.size[0])
+
+
 class OccludedFaces(TrainingFaces):
     """Faces with holes where something covers them.
 
@@ -38,19 +46,23 @@ class OccludedFaces(TrainingFaces):
     ``inner`` the completion's, ``holes`` in that; these are not turned to the mirror image, which follows after the
     completion (``flipped`` says whether it does).
 
+    With ``worn`` it is for training a recognizer that reads masks itself: ``student`` is its crop with the mask on, and
+    ``holes`` are in the same crop; mirrored both, where it is so.
+
     Args:
         faces: prepared for ``wide``, a template of ``wide_at``.
-        side: of the completion's crop.
+        side: of the completion's crop, or the template of crops that are not as ``wide_at`` has them.
         grow: by how many of its pixels holes are larger than masks, at least and at most.
         reader: the recognizer's template, or None.
     """
 
     def __init__(
-        self, faces: PreparedFaces, wide: Template, side: int, masks: MaskMix | None, augmentation: Augmentation | None,
-        seed: int, grow: Sequence[int] = (1, 1), reader: Template | None = None,
+        self, faces: PreparedFaces, wide: Template, side: int | Template, masks: MaskMix | None,
+        augmentation: Augmentation | None, seed: int, grow: Sequence[int] = (1, 1), reader: Template | None = None,
+        worn: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(faces, wide, masks, augmentation, seed)
-        self._inner, self._reader, self._grow = wide_at(side), reader, tuple(grow)
+        self._inner, self._reader, self._grow, self._worn = _crop(side), reader, tuple(grow), worn
         self._to_inner = estimate_similarity(wide.points, self._inner.points)
         self._to_reader = None if reader is None else estimate_similarity(wide.points, reader.points)
 
@@ -59,7 +71,10 @@ class OccludedFaces(TrainingFaces):
         holes = self._holes(masked, more)
         flip = 0.0 if self.augmentation is None else self.augmentation.flip
         if self._reader is None or self._to_reader is None:
-            seen = degrade(rng, face, self.augmentation, self.template) if self.augmentation else face
+            if self._worn:
+                seen = self._seen(rng, face, masked)
+            else:
+                seen = degrade(rng, face, self.augmentation, self.template) if self.augmentation else face
             seen, flipped = warp(seen, self._to_inner, self._inner.size), bool(rng.random() < flip)
             turned = (seen[:, ::-1], holes[:, ::-1]) if flipped else (seen, holes)
             return View(index, turned[0], masked is not None, None, flipped, None, turned[1])
@@ -74,19 +89,23 @@ class OccludedFaces(TrainingFaces):
         return dilated(warp_mask((masked.alpha > 0).astype(np.uint8), self._to_inner, self._inner.size), more)
 
 
+def _crop(side: int | Template) -> Template:
+    return side if isinstance(side, Template) else wide_at(side)
+
+
 class PutIn:
     """Completed pixels into a recognizer's crops, on the device and with gradients; as ``completing.put_in`` does.
 
     Args:
-        side: of the completion's crop; reader: the recognizer's template.
+        side: of the completion's crop, or its template, as in ``OccludedFaces``; reader: the recognizer's template.
     """
 
-    def __init__(self, side: int, reader: Template) -> None:
-        height, width = reader.size
-        back = estimate_similarity(reader.points, wide_at(side).points)
+    def __init__(self, side: int | Template, reader: Template) -> None:
+        inner, (height, width) = _crop(side), reader.size
+        back = estimate_similarity(reader.points, inner.points)
         x, y = np.meshgrid(np.arange(width), np.arange(height))
         there = np.stack([x, y], axis=-1) @ back[:, :2].T + back[:, 2]
-        self._grid = torch.from_numpy((there * 2 / (side - 1) - 1).astype(np.float32))[None]
+        self._grid = torch.from_numpy((there * 2 / (inner.size[0] - 1) - 1).astype(np.float32))[None]
 
     def __call__(self, faces: torch.Tensor, completed: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) faces, (B, 3, s, s) completed pictures, (B, 1, s, s) holes to (B, 3, H, W); all float32."""

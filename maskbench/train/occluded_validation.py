@@ -20,7 +20,7 @@ GROW = 2  # pixels of the completion's crop by which holes are larger than masks
 MOST = 256  # faces that completions are measured on after every epoch, evenly spaced
 
 
-def _batches(data: OccludedFaces, indices: range) -> Iterator[Batch]:
+def batches_of(data: OccludedFaces, indices: range) -> Iterator[Batch]:
     """The views of epoch 0 in order. Raises MaskbenchError where a picture can no longer be read."""
     for start in range(0, len(indices), BATCH):
         views = [data[0, index] for index in indices[start : start + BATCH]]
@@ -34,10 +34,13 @@ class CompletionQuality:
     """Errors inside the holes of held-out faces.
 
     Args:
-        faces: prepared for ``wide``; side: of the completion's crops; recipes: of the masks, with weights.
+        faces: prepared for ``wide``; side: of the completion's crops, as in ``OccludedFaces``; recipes: of the masks,
+            with weights.
     """
 
-    def __init__(self, faces: PreparedFaces, wide: Template, side: int, recipes: Mapping[str, float]) -> None:
+    def __init__(
+        self, faces: PreparedFaces, wide: Template, side: int | Template, recipes: Mapping[str, float]
+    ) -> None:
         masks = MaskMix(recipes, 1.0, SEED)
         self._data = OccludedFaces(faces, wide, side, masks, None, SEED, (GROW, GROW))
         self._indices = range(0, len(faces), max(1, len(faces) // MOST))
@@ -48,7 +51,7 @@ class CompletionQuality:
         network.eval()
         absolute = squared = count = 0.0
         with torch.inference_mode():
-            for batch in _batches(self._data, self._indices):
+            for batch in batches_of(self._data, self._indices):
                 assert batch.holes is not None
                 target, holes = planes(batch.faces).to(device), batch.holes[:, None].float().to(device)
                 apart = 127.5 * (compose(network(target, holes)[-1].float(), target, holes) - target)
@@ -90,13 +93,20 @@ class StudentQuality:
             completed: a batch to the student's crops (B, 3, H, W) RGB of 0 to 255.
             normalise: these to what the student reads.
         """
-        training, device = student.training, next(student.parameters()).device
-        student.eval()
-        sides = []
-        with torch.inference_mode():
-            for data in (self._bare, self._masked):
-                batches = _batches(data, range(len(data)))
-                found = [student(normalise(completed(batch.to(device)))).float().cpu() for batch in batches]
-                sides.append(torch.cat(found).numpy())
-        student.train(training)
+        device = next(student.parameters()).device
+
+        def embed(batch: Batch) -> Tensor:
+            return student(normalise(completed(batch.to(device))))
+
+        sides = (templates_of(student, data, embed) for data in (self._bare, self._masked))
         return verification_rates(*sides, self._labels, comparator)
+
+
+def templates_of(network: nn.Module, data: OccludedFaces, embed: Callable[[Batch], Tensor]) -> np.ndarray:
+    """(N, D) float32 of all faces, while the network is in evaluation mode; ``embed``: a batch to its templates."""
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        found = [embed(batch).float().cpu() for batch in batches_of(data, range(len(data)))]
+    network.train(training)
+    return torch.cat(found).numpy()

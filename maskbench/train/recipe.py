@@ -18,8 +18,9 @@ from maskbench.train.recipe_file import Rules, build_settings, change_setting, c
 
 if TYPE_CHECKING:
     from maskbench.train.deocclusion_recipe import DeocclusionRecipe
+    from maskbench.train.g2d_recipe import G2DRecipe
 
-METHODS = ("maskinv", "deocclusion")
+METHODS = ("maskinv", "deocclusion", "g2d")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 SCHEDULES = ("cosine", "steps", "constant")
 OPTIMISERS = ("adamw", "adam", "sgd")
@@ -177,7 +178,7 @@ def shipped_recipes() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in found if file.name.endswith(".yaml"))
 
 
-def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe | DeocclusionRecipe:
+def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe | DeocclusionRecipe | G2DRecipe:
     """A shipped recipe or a YAML file, with single settings changed.
 
     Its setting "method" says of which kind it is.
@@ -205,6 +206,13 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe | Deocc
         check_settings(found, where, deocclusion_recipe.RULES)
         deocclusion_recipe.refuse_no_losses(found, where)
         return found
+    if values.get("method") == "g2d":
+        from maskbench.train import g2d_recipe  # likewise
+
+        made = build_settings(g2d_recipe.G2DRecipe, values, where)
+        check_settings(made, where, g2d_recipe.RULES)
+        g2d_recipe.check_together(made, where)
+        return made
     recipe = build_settings(Recipe, values, where)
     check_settings(recipe, where, RULES)
     if recipe.losses.weight == 0 and recipe.losses.margin_weight == 0:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from maskbench.align import estimate_similarity, template_at
+from maskbench.align import template_at
 from maskbench.completions.learned import NETWORKS, CompletionCard, build, completion_card, read_completion_card
 from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
@@ -26,7 +25,7 @@ from maskbench.train.deocclusion_recipe import DeocclusionRecipe
 from maskbench.train.loop import Machine, check_start, fit, launch
 from maskbench.train.maskinv import class_labels
 from maskbench.train.network_input import NetworkInput
-from maskbench.train.occluded import OccludedFaces, PutIn, wide_at
+from maskbench.train.occluded import OccludedFaces, PutIn, shows, wide_at
 from maskbench.train.occluded_validation import CompletionQuality, StudentQuality
 from maskbench.train.prepare import PreparedFaces, prepare_faces
 from maskbench.train.running import (
@@ -39,12 +38,10 @@ from maskbench.train.running import (
     build_network,
     held_out_faces,
     mask_digests,
-    shards_of,
-    share_of,
+    plan_of,
     write_report,
     write_student,
 )  # fmt: skip
-from maskbench.train.sampling import BatchPlan
 from maskbench.train.templates import teacher_templates
 from maskbench.types import RecognizerSpec
 
@@ -58,21 +55,22 @@ class Faces:
     Args:
         sources: to train on; validation: other people, or None.
         cache: the cache folder; by default ``files.cache_root()``.
+        side: pixels of the wide crops.
     """
 
     def __init__(
-        self, sources: Sequence[Source], validation: Source | None, keep_crops: bool, cache: Path | None
-    ) -> None:
-        self._sets, self._validation = [source.open() for source in sources], validation
-        self._keep, self.cache = keep_crops, cache
+        self, sources: Sequence[Source], validation: Source | None, keep_crops: bool, cache: Path | None,
+        side: int = WIDE,
+    ) -> None:  # fmt: skip
+        self.sets, self._validation = [source.open() for source in sources], validation
+        self._keep, self.cache, self.wide = keep_crops, cache, wide_at(side)
         self._found: tuple[PreparedFaces, PreparedFaces | None] | None = None
 
     def ready(self) -> tuple[PreparedFaces, PreparedFaces | None]:
         """To train on, and to measure on. Raises MaskbenchError as ``prepare_faces`` and ``held_out_faces`` do."""
         if self._found is None:
-            wide = wide_at(WIDE)
-            faces = prepare_faces(self._sets, wide, self._keep, root=self.cache)
-            held = self._validation and held_out_faces(self._validation, faces, wide, self._keep, self.cache)
+            faces = prepare_faces(self.sets, self.wide, self._keep, root=self.cache)
+            held = self._validation and held_out_faces(self._validation, faces, self.wide, self._keep, self.cache)
             self._found = faces, held
         return self._found
 
@@ -106,7 +104,7 @@ def train_completion(
     masks = MaskMix(recipe.masks.recipes, 1.0, recipe.seed)
     data = OccludedFaces(prepared, wide_at(WIDE), stage.size, masks, recipe.augmentation, recipe.seed, stage.grow)
     checked = CompletionQuality(held_out, wide_at(WIDE), stage.size, recipe.validation_masks) if held_out else None
-    plan = _plan(prepared, stage.batch, recipe.seed, fabric)
+    plan = plan_of(prepared, stage.batch, recipe.seed, fabric)
     progress = fit(
         fabric, method, data, plan, stage.optimiser, stage.epochs, out, resume, identity, machine,
         validate=(lambda step: checked(network) if fabric.is_global_zero else {}) if checked else None,
@@ -222,7 +220,7 @@ def train_student(
         assert checked
         return checked(student, method.completed, NetworkInput(spec), spec.comparator)
 
-    plan = _plan(prepared, stage.batch, recipe.seed, fabric)
+    plan = plan_of(prepared, stage.batch, recipe.seed, fabric)
     progress = fit(
         fabric, method, data, plan, stage.optimiser, stage.epochs, out, resume, identity, machine,
         validate=(lambda step: measured() if fabric.is_global_zero else {}) if checked else None,
@@ -260,18 +258,9 @@ def _put_beside(completion: Path, changed: torch.nn.Module | None, path: Path) -
 
 def _check_view(name: str, spec: RecognizerSpec, side: int) -> None:
     """A recognizer whose crop reaches beyond the completion's would see the edge of it."""
-    reader = template_at(spec.template, spec.input_size)
-    back = estimate_similarity(reader.points, wide_at(side).points)
-    height, width = reader.size
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]) @ back[:, :2].T + back[:, 2]
-    if corners.min() < -1 or corners.max() > side:
+    if not shows(wide_at(side), template_at(spec.template, spec.input_size)):
         shown = f"template {spec.template} shows more than completions do"
         raise MaskbenchError(f"recipe {name}: {shown}; choose another network")
-
-
-def _plan(faces: PreparedFaces, batch: int, seed: int, fabric: Any) -> BatchPlan:
-    share = share_of(batch, fabric.world_size)
-    return BatchPlan(faces.subjects, share, seed, "uniform", fabric.global_rank, fabric.world_size, shards_of(faces))
 
 
 def _of_stage(recipe: DeocclusionRecipe, stage: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from maskbench.train.face_sets import FaceSet, open_face_set
 from maskbench.train.loop import Progress, read_log
 from maskbench.train.prepare import PreparedFaces, prepare_faces
 from maskbench.train.recipe import Student
+from maskbench.train.sampling import BatchPlan
 from maskbench.types import Recognizer, RecognizerSpec
 
 WEIGHTS, REPORT, LEFT_OUT = "weights.safetensors", "training.json", "left_out.csv"
@@ -109,6 +110,12 @@ def shards_of(faces: PreparedFaces) -> np.ndarray | None:
     return np.concatenate(numbers)
 
 
+def plan_of(faces: PreparedFaces, batch: int, seed: int, fabric: Any) -> BatchPlan:
+    """Every face once an epoch, shared among the processes of a Fabric. Raises MaskbenchError as ``share_of`` does."""
+    share = share_of(batch, fabric.world_size)
+    return BatchPlan(faces.subjects, share, seed, "uniform", fabric.global_rank, fabric.world_size, shards_of(faces))
+
+
 def build_network(wanted: Student, teacher: str, name: str, seed: int) -> tuple[torch.nn.Module, RecognizerSpec]:
     """The network as it starts, and what it reads and gives.
 
@@ -121,6 +128,8 @@ def build_network(wanted: Student, teacher: str, name: str, seed: int) -> tuple[
     if wanted.network not in NETWORKS:
         raise MaskbenchError(f'recipe {name}: no network "{wanted.network}"; {nearest(wanted.network, NETWORKS)}')
     facts = NETWORKS[wanted.network]
+    if facts.needs_mask:
+        raise MaskbenchError(f"recipe {name}: network {facts.name} reads masks and is trained by stages of its own")
     if wanted.start == "random":
         torch.manual_seed(seed)
         spec = RecognizerSpec(
@@ -218,12 +227,13 @@ def _known(faces: PreparedFaces) -> list[str]:
 
 
 def write_report(
-    out: Path, run: Run, faces: PreparedFaces, progress: Progress, final: Mapping[str, float] | None
-) -> dict[str, Any]:
+    out: Path, run: Run, faces: PreparedFaces, progress: Progress, final: Mapping[str, float] | None,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """``training.json`` and ``left_out.csv``; returns what the first says.
 
     Args:
-        final: what was measured on the weights as they are delivered.
+        final: what was measured on the weights as they are delivered; more: entries of some methods' own.
     """
     failures = faces.failures | progress.failures
     _write_left_out(out / LEFT_OUT, failures)
@@ -237,6 +247,7 @@ def write_report(
         "final": None if final is None else dict(final),
         "versions": {name: version(name) for name in ("torch", "numpy", "lightning")} | {
             "maskbench": __version__, "python": platform.python_version()},
+        **(more or {}),
     }  # fmt: skip
     write_json(out / REPORT, report)
     return report

@@ -14,12 +14,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-from completion_weights import write_completion
+from completion_weights import SMALL, write_completion
 
 from maskbench.completions import base, builtin, catalogue, learned
 from maskbench.completions.base import checked_complete, load_completion
 from maskbench.completions.learned import FORMAT, NETWORKS, completion_card, load_learned, read_completion_card
-from maskbench.digest import file_sha256
+from maskbench.digest import config_sha256, file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.models.checkpoints import load_state, save_state
 
@@ -47,7 +47,7 @@ def probes():
 def by_hand(path: Path, faces: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """What the network itself answers, put together with numpy: values, not rounded."""
     card = read_completion_card(path)
-    network = NETWORKS[card.network](card.size, card.width).eval()
+    network = NETWORKS[card.network](card.size, card.width, **card.options).eval()
     network.load_state_dict({name: value.float() for name, value in load_state(path).items()})
     pictures = torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()).float() / 127.5 - 1
     with torch.no_grad():
@@ -226,6 +226,88 @@ def test_a_card_is_an_object_beside_the_file(tmp_path):
             read_completion_card(tmp_path / "mine.safetensors")
 
 
+# ---------------------------------------------------------------- options of the network
+
+
+def test_options_are_written_only_where_there_are_any(tmp_path):
+    given = {key: value for key, value in card(network="ict").items() if key != "format"}
+    assert list(completion_card(**given)) == list(completion_card(**given, options={})) == sorted(card())
+    written = completion_card(**given, options={"tokens": 32, "fill": "argmax"})
+    assert sorted({*card(), "options"}) == list(written)
+    (tmp_path / "mine.json").write_text(json.dumps(written))
+    assert read_completion_card(tmp_path / "mine.safetensors").options == {"tokens": 32, "fill": "argmax"}
+    (tmp_path / "mine.json").write_text(json.dumps(card(options={})))  # as good as none
+    assert read_completion_card(tmp_path / "mine.safetensors").options == {}
+
+
+@pytest.mark.parametrize(
+    "network, options, words",
+    [
+        ("ict", [], '"options" must be a table'), ("ict", None, '"options" must be a table'),
+        ("ict", {"tokns": 4}, '"options": network "ict" has no "tokns"; did you mean "tokens"?'),
+        ("ga", {"tokens": 4}, '"options": network "ga" has no "tokens"; known: none'),
+        ("ict", {"size": 64}, 'network "ict" has no "size"'), ("ict", {"width": 1}, 'network "ict" has no "width"'),
+        ("ict", {"tokens": 4.0}, '"tokens" must be a whole number from 4 to 128, not 4.0'),
+        ("ict", {"layers": True}, '"layers" must be a whole number'), ("ict", {"blocks": 0}, '"blocks" must be'),
+        ("ict", {"heads": "8"}, '"heads" must be'), ("ict", {"colours": 1}, '"colours" must be'),
+        ("ict", {"prior_width": 10**9}, '"prior_width" must be'),
+        ("ict", {"fill": "sample"}, "\"fill\" must be one of expected, argmax, not 'sample'"),
+        ("ict", {"fill": ["argmax"]}, '"fill" must be one of'),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_named(network, options, words, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(card(network=network, options=options)))
+    with pytest.raises(MaskbenchError) as caught:
+        read_completion_card(tmp_path / "mine.safetensors")
+    assert str(caught.value).startswith(f"{tmp_path}/mine.json: ") and words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_options_that_a_card_may_have_are_the_network_s():
+    import inspect
+
+    from maskbench.models.ict import FILLS, ICT
+
+    own = {*inspect.signature(ICT).parameters} - {"size", "width"}
+    assert set(learned._OPTIONS["ict"]) == own and set(learned._OPTIONS) <= set(NETWORKS)
+    accepted = [fill for fill in FILLS if learned._OPTIONS["ict"]["fill"][1](fill)]
+    assert accepted == ["expected", "argmax"]
+
+
+def test_options_make_the_network_and_count_in_digests(tmp_path, probes, monkeypatch):
+    path = write_completion(tmp_path, "ict")
+    first = load_learned(path, "cpu")
+    assert dict(first.spec.settings)["options"] == SMALL["ict"]
+    edit(path, options={**SMALL["ict"], "fill": "argmax"})
+    second = load_learned(path, "cpu")  # other file of the cache, or the pixels were the same
+    assert first.digest != second.digest
+    assert (first.complete(*probes) != second.complete(*probes)).any()
+    assert np.abs(second.complete(*probes) - by_hand(path, *probes)).max() < 0.51
+
+
+def test_names_in_the_cache_are_those_of_before_the_key(tmp_path, monkeypatch):
+    stems = []
+    real = learned.cached_onnx
+    monkeypatch.setattr(learned, "cached_onnx", lambda stem, make: stems.append(stem) or real(stem, make))
+    path = write_completion(tmp_path, "ga-noattention", seed=78)
+    load_learned(path, "cpu")
+    found = read_completion_card(path)
+    decides = config_sha256([found.sha256, "ga-noattention", SIZE, 0.125, found.parameters])
+    assert stems == [f"completion-ga-noattention-{decides[:16]}-v{learned.VERSION}"]
+
+
+def test_options_that_do_not_fit_are_told_with_the_size(tmp_path):
+    path = write_completion(tmp_path, "ict")
+    edit(path, options={**SMALL["ict"], "heads": 5})
+    assert '"size" 32, "options" {' in refused(path) and "a width that 5 divides" in refused(path)
+    edit(path, options={**SMALL["ict"], "layers": 3})
+    assert "are missing" in refused(path)
+    edit(path, options={**SMALL["ict"], "colours": 13})
+    assert 'shape of "' in refused(path)
+    edit(path, options=SMALL["ict"], size=34)
+    assert '"size" 34' in refused(path) and "4 divides" in refused(path)
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -363,6 +445,9 @@ def test_the_documented_card_is_valid(tmp_path):
     network = NETWORKS["ga"](128, 0.5)
     assert documented["parameters"] == sum(weight.numel() for weight in network.parameters())
     assert all(f"| `{name}` |" in text for name in NETWORKS)
+    options = json.loads("{" + text.split("```json\n")[2].split("```")[0] + "}")
+    assert learned.parse_completion_card(card(network="ict", **options), "docs").options == options["options"]
+    assert all(f"`{name}`" in text for name in learned._OPTIONS["ict"])
 
 
 def test_what_save_state_writes_is_what_is_loaded(tmp_path):

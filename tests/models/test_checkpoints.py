@@ -17,7 +17,7 @@ from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.models.checkpoints import CONTAINERS, COUNTERS, load_state, load_strict, save_state
 from maskbench.models.zoo import NETWORKS
 
-BIG = {"iresnet34", "iresnet50", "iresnet100", "vggface16"}  # 140 to 540 MB
+BIG = {"iresnet34", "iresnet50", "iresnet100", "vggface16", "g2d"}  # 140 to 720 MB
 
 
 class Tiny(nn.Module):

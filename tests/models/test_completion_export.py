@@ -11,6 +11,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from maskbench.errors import MaskbenchError
 from maskbench.models.completion_export import Completed, completion_onnx
 from maskbench.models.gfc import FaceCompletion
+from maskbench.models.ict import ICT
 from maskbench.models.inpainter import Inpainter
 
 SIDE = 48
@@ -18,6 +19,8 @@ SIDE = 48
 
 def build(name: str):
     torch.manual_seed(2)
+    if name == "ict":
+        return ICT(SIDE, 10, 12, 16, 2, 4, 0.25, 2)
     if name == "gfc":
         network = FaceCompletion(SIDE, 0.125)
         torch.nn.init.normal_(network.last.weight, std=0.2)
@@ -25,7 +28,7 @@ def build(name: str):
     return Inpainter(attention=name == "attention", width=0.25)
 
 
-@pytest.fixture(scope="module", params=["attention", "plain", "gfc"])
+@pytest.fixture(scope="module", params=["attention", "plain", "gfc", "ict"])
 def both(request):
     """A network in training mode, and a session of its export."""
     network = build(request.param)
@@ -116,7 +119,7 @@ def test_same_weights_same_bytes_and_mode_stays():
 
 def test_another_side(both):
     network, _ = both
-    if isinstance(network, FaceCompletion):
+    if isinstance(network, FaceCompletion | ICT):
         with pytest.raises(MaskbenchError, match="give 48 x 48"):
             completion_onnx(network, 32)
         return

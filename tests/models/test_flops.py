@@ -53,3 +53,19 @@ def test_sphereface_by_hand():
     adds += 512 * 42 * 512
     with torch.device("meta"):
         assert count_flops(SphereFace20(), (112, 96)) == 2 * adds
+
+
+def test_attention_and_masks():
+    """Two products of 6 x 6 positions and width 4, on every device; and the convolution over the mask."""
+
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.looks = nn.Conv2d(1, 4, 1, bias=False)
+
+        def forward(self, faces, masks):
+            query = self.looks(masks).flatten(2).transpose(1, 2)[:, :6]
+            return nn.functional.scaled_dot_product_attention(query, query, query)
+
+    counts = {device: count_flops(Masked().to(device), (3, 4), masks=True) for device in ("cpu", "meta")}
+    assert counts == dict.fromkeys(counts, 2 * (4 * 12 + 2 * 6 * 6 * 4))

@@ -12,11 +12,12 @@ torch = pytest.importorskip("torch")
 
 from network_names import CLASSIFIERS, PUBLISHED
 
-from maskbench.align import TEMPLATES, estimate_similarity
-from maskbench.errors import RecognizerError
+from maskbench.align import TEMPLATES, estimate_similarity, template_at
+from maskbench.errors import MaskbenchError, RecognizerError
 from maskbench.models import dlib_resnet
 from maskbench.models.checkpoints import load_state
 from maskbench.models.flops import count_flops, count_parameters
+from maskbench.models.g2d_config import G2DConfig, config_values
 from maskbench.models.zoo import NETWORKS, card_values
 from maskbench.recognizers.card import parse_card
 from maskbench.scoring import COMPARATORS
@@ -26,7 +27,7 @@ from maskbench.scoring import COMPARATORS
 def pair(request):
     """A network of the table and its module without weights."""
     network = NETWORKS[request.param]
-    return network, network.build(meta=True)
+    return network, network.build(meta=True).to("meta")  # buffers as well
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -38,13 +39,13 @@ def test_names_and_shapes_are_the_published_ones(name):
 
 
 def test_every_network_has_its_published_names():
-    assert set(NETWORKS) - set(PUBLISHED) == {"dlib-resnet"}  # whose names are our own
+    assert set(NETWORKS) - set(PUBLISHED) == {"dlib-resnet", "g2d"}  # whose names are our own
 
 
 def test_counts(pair):
     network, module = pair
     assert count_parameters(module) == network.parameters
-    assert count_flops(module, network.input_size) == network.flops
+    assert count_flops(module, network.input_size, masks=network.needs_mask) == network.flops
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -106,10 +107,13 @@ def test_published_operations():
 
 def test_facts_hang_together(pair):
     network, module = pair
-    assert TEMPLATES[network.template].size == network.input_size
+    assert template_at(network.template, network.input_size).size == network.input_size
+    assert TEMPLATES[network.template].size == network.input_size or network.config
     assert network.comparator in COMPARATORS and network.colour_order in ("RGB", "BGR")
     with torch.no_grad():
-        assert module.eval()(torch.empty(2, 3, *network.input_size, device="meta")).shape == (2, network.embedding_size)
+        channels = (3, 1) if network.needs_mask else (3,)
+        given = [torch.empty(2, count, *network.input_size, device="meta") for count in channels]
+        assert module.eval()(*given).shape == (2, network.embedding_size)
     for text in (network.counted, network.state_dict, network.weights, network.terms):
         assert text.strip() and "\n" not in text
 
@@ -133,6 +137,7 @@ def test_card_values_are_most_of_a_card(name, tmp_path):
     network = NETWORKS[name]
     assert (spec.network, spec.parameters, spec.flops) == (name, network.parameters, network.flops)
     assert (spec.mean, spec.std, spec.input_size) == (network.mean, network.std, network.input_size)
+    assert (spec.needs_mask, spec.config) == (network.needs_mask, network.config)
     assert network.weights in spec.source and network.terms in spec.terms
     assert values["source"].startswith("unknown")  # whoever has the file must say where it is from
 
@@ -142,8 +147,30 @@ def test_card_values_of_another_network():
         card_values("iresnet51")
 
 
+def test_facts_of_other_sizes_are_counted():
+    small = config_values(G2DConfig(32, 8, 16, 32, 2, 4, 0.125, 2, widths=(8, 16, 24, 32), depth=10, embedding=24))
+    network = NETWORKS["g2d"].configured(small)
+    module = network.build()
+    assert (network.config, network.input_size, network.embedding_size) == (small, (32, 32), 24)
+    assert network.parameters == count_parameters(module)
+    assert network.flops == count_flops(module, (32, 32), masks=True)
+    assert NETWORKS["g2d"].configured(NETWORKS["g2d"].config) is NETWORKS["g2d"]
+    assert NETWORKS["iresnet18"].configured({}) is NETWORKS["iresnet18"]
+
+
+@pytest.mark.parametrize(("name", "config", "message"), [
+    ("iresnet18", {"size": 32}, "network iresnet18 has none; take it out"),
+    ("g2d", {}, "network g2d needs one"),
+    ("g2d", {"siz": 32}, 'unknown key "siz"; did you mean "size"'),
+    ("g2d", {**NETWORKS["g2d"].config, "size": 30}, '"size" must be a multiple of 4'),
+])  # fmt: skip
+def test_sizes_that_are_none(name, config, message):
+    with pytest.raises(MaskbenchError, match=message):
+        NETWORKS[name].configured(config)
+
+
 def test_the_table_needs_no_torch():
-    code = "import sys, maskbench.models.zoo as zoo; zoo.card_values('iresnet50'); sys.exit('torch' in sys.modules)"
+    code = "import sys, maskbench.models.zoo as zoo; zoo.card_values('g2d'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -157,8 +157,12 @@ def test_a_card_without_licence_says_what_to_do(card, tmp_path, also):
         parse_card(card, tmp_path / "tiny.json")
 
 
+SIZES = {"network": "g2d", "needs_mask": True, "config": {"size": 32, "widths": [1, 2], "reads": "picture"}}
+
+
 def test_a_spec_becomes_its_card_again(card, tmp_path):
-    for added in ({}, {"network": "iresnet50", "flops": 12, "terms": "research"}, {"training_data": None, "mean": 0.5}):
+    some = {"network": "iresnet50", "flops": 12, "terms": "research"}
+    for added in ({}, some, {"training_data": None, "mean": 0.5}, SIZES):
         spec = parse_card({**card, **added}, tmp_path / "tiny.json")
         again = card_of(spec, spec.weights_sha256, spec.source)
         assert parse_card(json.loads(json.dumps(again)), tmp_path / "again.json") == spec
@@ -236,6 +240,11 @@ VALUES = {
         "torch:/c.safetensors", "torch:../c.safetensors", "torch:a/../c.safetensors", "torch:.c.safetensors",
         "onnx:c.safetensors", "torch:a//c.safetensors", None, 3, ["ga"],
     ],
+    "needs_mask": [True, False, None, 0, 1, "true", [True]],
+    "config": [
+        {"size": 32}, {"a": 0.5, "b": "text", "c": [1, 2.5], "d": []}, {"a-1.B_c": -3}, {}, {"": 1}, {"a b": 1},
+        {"a": None}, {"a": True}, {"a": {}}, {"a": " "}, {"a": ["b"]}, {"a": [True]}, {"a": 1e400}, [1], "a", None, 3,
+    ],
     "license": ["MIT"],
     "Name": ["tiny"],
 }
@@ -257,9 +266,10 @@ def test_schema_and_parser_accept_and_refuse_the_same(schema, card, tmp_path, ke
 def test_schema_and_parser_agree_on_what_may_be_missing(schema, card, tmp_path):
     _, accepts = schema
     full = {**card, "network": "a", "flops": 1, "terms": "b", "completion": "ga"}
+    full |= {"needs_mask": True, "config": {"a": 1}}
     for key in full:
         values = {name: value for name, value in full.items() if name != key}
-        assert accepts(values) == parses(values, tmp_path) == (key in ("network", "flops", "terms", "completion"))
+        assert accepts(values) == parses(values, tmp_path) == (key in card_module._OPTIONAL)
     for odd in ([], None, "card", 3, {}):
         assert not accepts(odd) and not parses(odd, tmp_path)
 

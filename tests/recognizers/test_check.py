@@ -42,7 +42,7 @@ class Twisted:
     def embed(self, faces, masks=None):
         self.calls += 1
         if self.spec.needs_mask:
-            assert masks is not None and masks.shape == faces.shape[:3] and not masks.any()
+            assert masks is not None and masks.shape == faces.shape[:3] and masks.dtype == np.uint8
         return self.twist(self, faces, *self.inner.embed(faces))
 
 
@@ -142,7 +142,9 @@ def test_an_answer_of_the_wrong_size_ends_the_report(material):
 
 def test_masks_are_given_to_those_that_want_them(material):
     recognizer = Twisted(lambda self, faces, vectors, status: (vectors, status), needs_mask=True)
-    assert FAILS not in {verdict for verdict, _ in findings(recognizer, material).values()}
+    found = findings(recognizer, material)
+    assert FAILS not in {verdict for verdict, _ in found.values()}
+    assert list(found) == [*ORDER[:5], "masks", *ORDER[5:]] and found["masks"][0] == NOTE  # the dummy reads none
 
 
 def test_silent_nan_on_blank_pictures_is_a_note(material):

@@ -158,7 +158,7 @@ def test_another_file_is_refused_before_it_is_parsed(small, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"network": "absent"}, 'mine.json: missing "network".*known: dlib-resnet, iresnet100, iresnet18'),
+        ({"network": "absent"}, 'mine.json: missing "network".*known: dlib-resnet, g2d, iresnet100, iresnet18'),
         ({"network": "iresnet5"}, 'no network named "iresnet5"; did you mean "iresnet50"'),
         ({"embedding_size": 128}, "mobilefacenet gives vectors of 512 numbers, the card says 128"),
         ({"input_size": [128, 128]}, r"mobilefacenet takes \[112, 112\], the card says \[128, 128\]"),
@@ -238,7 +238,7 @@ def test_cached_onnx_calls_export_only_when_it_must(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"iresnet18", "mobilefacenet", "mobilefacenet-treb1en"}))
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"iresnet18", "mobilefacenet", "mobilefacenet-treb1en", "g2d"}))
 def test_larger_networks_agree_on_both_engines(tmp_path, name):
     network = NETWORKS[name]
     path = tmp_path / "network.safetensors"

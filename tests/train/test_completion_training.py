@@ -23,7 +23,7 @@ from maskbench.train.completion import (
     reconstruction,
 )
 from maskbench.train.data import Batch
-from maskbench.train.deocclusion_recipe import CompletionStage
+from maskbench.train.deocclusion_recipe import COMPLETIONS, CompletionStage
 from maskbench.train.losses import template_kd
 from maskbench.train.network_input import NetworkInput
 from maskbench.train.occluded import PutIn, planes
@@ -375,7 +375,7 @@ class TestIdentity:
 
 
 class TestNothingIsSeenInTheHole:
-    @pytest.mark.parametrize("network", sorted(NETWORKS))
+    @pytest.mark.parametrize("network", sorted(COMPLETIONS))
     @pytest.mark.parametrize("mode", ["train", "eval"])
     def test_the_answer_does_not_depend_on_it(self, network, mode):
         size = 64 if network == "gfc" else SIDE

@@ -14,11 +14,13 @@ from maskbench.errors import MaskbenchError
 from maskbench.train import deocclusion_recipe
 from maskbench.train import recipe as recipe_module
 from maskbench.train.deocclusion_recipe import DeocclusionRecipe
+from maskbench.train.g2d_recipe import G2DRecipe
 from maskbench.train.recipe import Recipe, load_recipe, shipped_recipes
 from maskbench.train.recipe_file import Rules
 
 MASKINV = ("maskinv-hg", "maskinv-lg", "maskinv-small")
 DEOCCLUSION = ("deocclusion-hard", "deocclusion-small", "deocclusion-soft")
+G2D = ("g2d", "g2d-small")
 LEAST = {"name": "mine", "version": 1, "method": "maskinv", "description": "none", "source": "none"}
 
 
@@ -38,12 +40,13 @@ def refused(*arguments: Any) -> str:
 
 class TestShipped:
     def test_all_of_them_load(self):
-        assert shipped_recipes() == [*DEOCCLUSION, *MASKINV]
+        assert shipped_recipes() == [*DEOCCLUSION, *G2D, *MASKINV]
         for name in shipped_recipes():
             found = load_recipe(name)
             assert found.name == name and found.description and found.source and found.seed == 0
             assert found.method == name.partition("-")[0]
-            assert type(found) is (DeocclusionRecipe if name in DEOCCLUSION else Recipe)
+            kinds = {"deocclusion": DeocclusionRecipe, "g2d": G2DRecipe, "maskinv": Recipe}
+            assert type(found) is kinds[found.method]
 
     @pytest.mark.parametrize(
         ("name", "weight", "rate", "start"),
@@ -134,7 +137,8 @@ class TestShipped:
         relations = pytest.importorskip("maskbench.train.relations")
         from maskbench.completions.learned import NETWORKS
 
-        assert deocclusion_recipe.COMPLETIONS == tuple(NETWORKS)
+        assert deocclusion_recipe.COMPLETIONS == tuple(name for name in NETWORKS if name != "ict")
+        assert 'completion.network "ict" is unknown' in refused("deocclusion-small", ["completion.network=ict"])
         assert deocclusion_recipe.NORMALISATIONS == relations.NORMALISATIONS
         assert deocclusion_recipe.INSTANCE_KINDS == ("hard", *relations.SOFT_READINGS, "none")
 
