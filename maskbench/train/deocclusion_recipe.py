@@ -140,12 +140,15 @@ class StudentStage:
     Attributes:
         student: the network, and what it starts from.
         p: share of the faces that are occluded; the others are read as they are.
+        variants: how many pictures of each face are completed before training, for epochs to take in turn
+            (``completed``); 0 completes anew, with other masks, in every epoch.
         end_to_end: the completion learns along, at ``completion_rate`` of the student's rate.
         blend: share of the trained weights in what is delivered, the rest is the student's start.
     """
 
     student: NewStudent = field(default_factory=NewStudent)
     p: float = 1.0
+    variants: int = 0
     losses: RelationLosses = field(default_factory=RelationLosses)
     end_to_end: bool = False
     completion_rate: float = 0.1
@@ -209,7 +212,8 @@ RULES = Rules(
         *(f"recognition.losses.{name}" for name in (
             "soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight", "margin_weight",
         )),
-        "recognition.completion_rate", "completion.optimiser.weight_decay", "recognition.optimiser.weight_decay",
+        "recognition.completion_rate", "recognition.variants",
+        "completion.optimiser.weight_decay", "recognition.optimiser.weight_decay",
         *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),
     ),
     shares=(

@@ -147,7 +147,7 @@ def fit(
     log = _Log(out, progress.step) if fabric.is_global_zero else None
     state = _Steps(fabric, method, wrapped, settings, plan, last)
     state.sums, (state.bad, state.skipped) = dict(progress.sums), progress.bad
-    workers, on_gpu = _workers(machine), fabric.device.type == "cuda"
+    workers, on_gpu = worker_count(machine), fabric.device.type == "cuda"
     batches = _timed(load_batches(data, plan.batches(progress.step, last), workers, on_gpu), state)
     shown = track(batches, last, f"training, {last} steps", progress.step) if fabric.is_global_zero else batches
     started = kept = time.monotonic()
@@ -406,7 +406,7 @@ def _scaler(fabric: Any) -> dict[str, Any] | None:
     return scaler.state_dict() if scaler else None
 
 
-def _workers(machine: Machine) -> int:
+def worker_count(machine: Machine) -> int:
     """Processes that make batches for one process: the processors less one for the loop, at least one."""
     if machine.workers >= 0:
         return machine.workers

@@ -18,11 +18,12 @@ from maskbench.files import make_folder, read_json, write_json
 from maskbench.models.checkpoints import read_file, save_state
 from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.train.checkpoint import NAME
+from maskbench.train.completed import completed_faces
 from maskbench.train.completion import CompletionTraining, Reader
 from maskbench.train.data import MaskMix
 from maskbench.train.deocclusion import Deocclusion, check_sizes, known_centroids
 from maskbench.train.deocclusion_recipe import DeocclusionRecipe
-from maskbench.train.loop import Machine, check_start, fit, launch
+from maskbench.train.loop import Machine, check_start, fit, launch, worker_count
 from maskbench.train.maskinv import class_labels
 from maskbench.train.network_input import NetworkInput
 from maskbench.train.occluded import OccludedFaces, PutIn, shows, wide_at
@@ -212,6 +213,15 @@ def train_student(
         prepared, wide_at(WIDE), card.size, masks, recipe.augmentation, recipe.seed, recipe.completion.grow,
         reader,
     )  # fmt: skip
+    if stage.variants:
+        made_with = {
+            "completion": card.sha256, "masks": _masks(recipe), "p": stage.p, "precision": stage.precision,
+            "settings": {name: settings[name] for name in ("seed", "grow", "augmentation", "masks")},
+            "template": [spec.template, *spec.input_size],
+        }  # fmt: skip
+        with fabric.rank_zero_first():
+            workers = worker_count(machine)
+            data = completed_faces(data, method, stage.variants, made_with, fabric, workers, faces.cache)
     checked = None
     if held_out:
         checked = StudentQuality(held_out, wide_at(WIDE), card.size, recipe.validation_masks, reader)
@@ -322,6 +332,11 @@ def _check_recipe(recipe: DeocclusionRecipe) -> None:
     if len(grow) != 2 or not 0 <= grow[0] <= grow[1]:
         raise MaskbenchError(
             f"recipe {recipe.name}: completion.grow must be the least and the most, 0 or more, not {list(grow)}"
+        )
+    if recipe.recognition.variants and recipe.recognition.end_to_end:
+        raise MaskbenchError(
+            f"recipe {recipe.name}: recognition.variants are completed before training, so the completion cannot learn "
+            "along; set one of variants and end_to_end to 0 or false"
         )
     for key, stage in ((COMPLETION, recipe.completion), ("recognition", recipe.recognition)):
         betas = stage.optimiser.betas

@@ -7,36 +7,35 @@
 
 ``completions`` trains the completion networks of the paper's Table 2, ``students`` its rows behind them; rows that are
 done are skipped, and calls of different seeds may run side by side (a file NAME.begun says what is taken). All students
-of one seed and completion read the same completed faces, which are made once, in RUNS/faces-COMPLETION-SEED (1 GB for
-15,000 of them). ``curves`` draws the losses of the five settings of the paper's Fig. 5, each divided by its first
-value. ``measure`` builds the protocol "folders" on held-out people, masks them by recipe "worn", and prints a row for
-each student with the paired difference to the row that it is compared with.
+of one seed and completion read the same completed faces, which are made once, in the cache folder (1.7 GB for 25,000).
+``curves`` draws the losses of the five settings of the paper's Fig. 5, each divided by its first value. ``measure``
+builds the protocol "folders" on held-out people, masks them by recipe "worn", and prints a row for each student with
+the paired difference to the row that it is compared with.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from maskbench.cli.train import open_sources
-from maskbench.train import run_deocclusion
-from maskbench.train.data import View, load_batches
 from maskbench.train.loop import Machine
-from maskbench.train.occluded import OccludedFaces
 from maskbench.train.recipe import load_recipe
+from maskbench.train.run_deocclusion import train_deocclusion
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "maskinv"))
 import ablation as shared  # noqa: E402 - beside this folder: the same table of the same protocol
 
 OF_COMPLETIONS = ("completion.epochs=0.5",)
-OF_STUDENTS = ("recognition.epochs=0.6", "recognition.optimiser.warm_up=0.1", "recognition.optimiser.rate=0.0002")
+OF_STUDENTS = (
+    "recognition.variants=1", "recognition.epochs=1", "recognition.optimiser.warm_up=0.1",
+    "recognition.optimiser.rate=0.0002",
+)  # fmt: skip
 # name -> settings of the first stage
 COMPLETIONS: dict[str, tuple[str, ...]] = {
     "ga": (),
@@ -82,58 +81,12 @@ def _begin(path: Path) -> bool:
     return True
 
 
-class Completed(OccludedFaces):
-    """Training pictures whose holes are filled already, from the files that ``_keep`` wrote."""
-
-    folder: Path
-
-    def __getitem__(self, where: tuple[int, int]) -> View:
-        epoch, index = where
-        assert epoch == 0, "completed faces are kept for less than one epoch"
-        crops, about = (np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("crops", "about"))
-        there, masked, flipped = about[index]
-        assert there, "the faces were made for fewer steps"
-        side = np.zeros((8, 8, 3), np.uint8)  # nothing to complete
-        return View(index, crops[index].copy(), bool(masked), None, bool(flipped), side, side[:, :, 0])
-
-
-class _Kept(Exception):
-    """All faces are there: nothing is to be trained."""
-
-
-def _keep(
-    folder: Path, fabric: Any, method: Any, data: OccludedFaces, plan: Any, settings: Any, epochs: float,
-    *others: Any, **more: Any,
-) -> None:  # fmt: skip
-    """In the place of the loop: completes what it would have shown, and writes it."""
-    last = max(1, round(epochs * plan.steps))
-    folder.mkdir(parents=True, exist_ok=True)
-    size = (len(data), *method.spec.input_size, 3)
-    crops = np.lib.format.open_memmap(folder / "crops.npy", "w+", np.uint8, size)
-    about = np.zeros((len(data), 3), bool)
-    for batch in load_batches(data, plan.batches(0, last), 1):
-        flipped, batch.flipped = batch.flipped.numpy(), torch.zeros_like(batch.flipped)
-        with torch.inference_mode(), fabric.autocast():
-            crops[batch.index] = method.completed(batch).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-        about[batch.index] = np.stack([np.ones(len(batch), bool), batch.masked.numpy(), flipped], axis=1)
-    crops.flush()
-    np.save(folder / "about.npy", about)  # last, so that it says that all is there
-    raise _Kept
-
-
-def _begin(path: Path) -> bool:
-    try:
-        path.with_name(f"{path.name}.begun").open("x").close()
-    except FileExistsError:
-        return False
-    return True
-
-
 def _train(given: argparse.Namespace, out: Path, changes: tuple[str, ...], **more: Any) -> None:
     sources = open_sources(tuple(given.data), given.subjects, None)
     recipe = load_recipe("deocclusion-small", [*changes, f"name={out.name}"])
+    torch.set_num_threads(given.threads)
     print(out.name, flush=True)
-    run_deocclusion.train_deocclusion(recipe, sources, out, machine=Machine("cpu", 1, 1), **more)
+    train_deocclusion(recipe, sources, out, machine=Machine("cpu", 1, 1), **more)
 
 
 def completions(given: argparse.Namespace) -> None:
@@ -146,25 +99,12 @@ def completions(given: argparse.Namespace) -> None:
 
 def students(given: argparse.Namespace) -> None:
     """The second stages, with every seed."""
-    usual = run_deocclusion.fit
     for seed in given.seeds:
         for name in given.rows or ROWS:
             out, (_, completion, changes, _) = given.runs / f"{name}-{seed}", ROWS[name]
             weights = given.completion or given.runs / f"completion-{completion}" / "completion" / "weights.safetensors"
-            if not _begin(out):
-                continue
-            kept = given.runs / f"faces-{completion}-{seed}"
-            train = partial(_train, given, stages=("student",), completion=weights)
-            settings = (*OF_STUDENTS, *changes, f"seed={seed}")
-            if not (kept / "about.npy").is_file():
-                run_deocclusion.OccludedFaces, run_deocclusion.fit = OccludedFaces, partial(_keep, kept)
-                try:
-                    train(given.runs / f"keeping-{completion}-{seed}", settings)
-                except _Kept:
-                    pass
-            Completed.folder = kept
-            run_deocclusion.OccludedFaces, run_deocclusion.fit = Completed, usual
-            train(out, settings)
+            if _begin(out):
+                _train(given, out, (*OF_STUDENTS, *changes, f"seed={seed}"), stages=("student",), completion=weights)
 
 
 def curves(given: argparse.Namespace) -> None:
