@@ -143,7 +143,11 @@ def test_no_process_is_left(tmp_path: Path):
     before = multiprocessing.active_children()
     answers = dict(map_items(setup_counted, (str(tmp_path),), list(range(20)), 2))
     assert multiprocessing.active_children() == before
-    assert not any(Path(f"/proc/{pid}").exists() for pair in answers.values() for pid in pair)
+    numbers = {pid for pair in answers.values() for pid in pair}
+    limit = time.monotonic() + 5  # a pipe closes a moment before its process is gone
+    while any(Path(f"/proc/{pid}").exists() for pid in numbers) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not [pid for pid in numbers if Path(f"/proc/{pid}").exists()]
 
 
 def setup_unsendable():
