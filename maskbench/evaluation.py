@@ -37,7 +37,7 @@ from maskbench.metrics.summary import summarise_protocol
 from maskbench.parallel import default_workers
 from maskbench.pooling import pool_templates
 from maskbench.protocols import protocol_counts
-from maskbench.recognizers.base import spec_digest
+from maskbench.recognizers.base import spec_defaults, spec_digest
 from maskbench.recognizers.training import subject_overlap
 from maskbench.registry import nearest
 from maskbench.results import (
@@ -224,8 +224,7 @@ def _is_there(
     except MaskbenchError:
         return False
     same = system.made(found) and comparison_key(found) == key
-    # Results from before the keys say nothing of a completion or a configuration.
-    said = {"completion": "", "config": {}, **found.recognizer} == plain(asdict(system.recognizer.spec))
+    said = {**plain(spec_defaults()), **found.recognizer} == plain(asdict(system.recognizer.spec))
     told = environment(system, options, inventory).items() <= found.environment.items()
     return same and said and told and options.threshold is None and options.threshold_from is None
 

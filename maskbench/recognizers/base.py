@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError, RecognizerError
@@ -17,7 +18,8 @@ from maskbench.recognizers.guard import checked_embed
 from maskbench.registry import Registry, nearest
 from maskbench.types import Recognizer, RecognizerSpec
 
-__all__ = ["RECOGNIZERS", "checked_embed", "load_recognizer", "network_digest", "resolve_device", "spec_digest"]
+__all__ = ["RECOGNIZERS", "checked_embed", "load_recognizer", "network_digest", "resolve_device", "spec_defaults",
+           "spec_digest"]  # fmt: skip
 
 GROUP = "maskbench.recognizers"
 RECOGNIZERS: Registry = Registry("recognizer", GROUP, BUILTIN)
@@ -163,6 +165,17 @@ def spec_digest(spec: RecognizerSpec) -> str:
         if not values[key]:
             del values[key]
     return config_sha256(values)
+
+
+def spec_defaults() -> dict[str, Any]:
+    """What each optional field of a specification is by default: so a result from before a field came is read."""
+    found = {}
+    for field in fields(RecognizerSpec):
+        if field.default is not MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not MISSING:
+            found[field.name] = field.default_factory()
+    return found
 
 
 def network_digest(recognizer: Recognizer) -> str:

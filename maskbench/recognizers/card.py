@@ -258,26 +258,25 @@ def draft_card(onnx_path: Path | str) -> dict[str, Any]:
     Raises:
         RecognizerError: the file is missing or is not a network of one NCHW image input, with or without masks.
     """
-    from maskbench.recognizers.onnx import describe, takes_masks
+    from maskbench.recognizers.onnx import describe
 
     path = Path(onnx_path)
-    size, embedding_size = describe(path)
-    masks = {"needs_mask": True} if takes_masks(path) else {}
+    found = describe(path)
     return {
         "name": path.stem,
         "sha256": file_sha256(path),
-        "input_size": list(size),
+        "input_size": list(found.input_size),
         "template": "arcface112",
         "colour_order": "RGB",
         "mean": 127.5,
         "std": 127.5,
-        "embedding_size": embedding_size,
+        "embedding_size": found.embedding_size,
         "comparator": "cosine",
         "parameters": None,
         "training_data": None,
         "licence": "unknown",
         "source": "unknown",
-        **masks,
+        **({"needs_mask": True} if found.takes_masks else {}),
     }
 
 

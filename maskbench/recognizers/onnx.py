@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,26 +109,31 @@ def _run(session: Any, label: Path | str, batch: np.ndarray, masks: np.ndarray |
     return output.reshape(len(batch), -1).astype(np.float32, copy=False)
 
 
-def describe(path: Path) -> tuple[tuple[int, int], int]:
-    """Input size (height, width; 112 where the file leaves it open) and embedding size of an ONNX file.
+class Described(NamedTuple):
+    """What an ONNX file says of itself.
+
+    Attributes:
+        input_size: (height, width); 112 where the file leaves it open.
+        takes_masks: whether it takes masks beside its images.
+    """
+
+    input_size: tuple[int, int]
+    embedding_size: int
+    takes_masks: bool
+
+
+def describe(path: Path) -> Described:
+    """What an ONNX file says of itself.
 
     Raises:
-        RecognizerError: it is not a network from one image batch to vectors.
+        RecognizerError: it is not a network from one image batch, with or without masks, to vectors.
     """
     session = open_session(read_network(path), path, "cpu")
-    batch, *size = _image_input(session, path, _takes_masks(session.get_inputs()))
+    masks = _takes_masks(session.get_inputs())
+    batch, *size = _image_input(session, path, masks)
     height, width = (length if isinstance(length, int) else 112 for length in size)
     blank = np.zeros((batch if isinstance(batch, int) else 1, 3, height, width), np.float32)
-    return (height, width), _run(session, path, blank, blank[:, :1]).shape[1]
-
-
-def takes_masks(path: Path) -> bool:
-    """Whether the network in an ONNX file takes masks beside its images.
-
-    Raises:
-        RecognizerError: it cannot be read or loaded.
-    """
-    return _takes_masks(open_session(read_network(path), path, "cpu").get_inputs())
+    return Described((height, width), _run(session, path, blank, blank[:, :1]).shape[1], masks)
 
 
 class OnnxRecognizer:

@@ -138,7 +138,7 @@ def _only(files: list[Path], folder: Path, why: str) -> Path:
 
 def _looks_like_a_recognizer(path: Path) -> bool:
     try:
-        (height, width), _ = describe(path)
+        height, width = describe(path).input_size
     except RecognizerError:
         return False
     return height == width and height >= 112 and height % 16 == 0 and height != 192
@@ -205,7 +205,7 @@ def pack_spec(found: Found, name: str, data: bytes) -> RecognizerSpec:
             f"{found.path} has SHA-256 {digest} instead of {expected}: a corrupted download, or another network; "
             f"maskbench models pull --force {PREFIX}{name}, or write a card beside it (docs/models.md)"
         )
-    size, embedding_size = ((112, 112), 512) if known else describe(found.path)
+    size, embedding_size = ((112, 112), 512) if known else describe(found.path)[:2]
     mean, std = _normalisation(found, data)
     values = {
         "name": name, "sha256": digest, "input_size": list(size), "template": "arcface112", "colour_order": "RGB",

@@ -7,13 +7,14 @@ anew in every epoch. They are kept in the cache folder: other runs with the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
+from maskbench import __version__
 from maskbench.digest import config_sha256, generator
 from maskbench.files import atomic_write, cache_root
 from maskbench.progress import track
@@ -21,10 +22,9 @@ from maskbench.train.data import Batch, TrainingFaces, View, load_batches
 from maskbench.train.deocclusion import Deocclusion
 from maskbench.train.occluded import OccludedFaces
 
-VERSION = 1  # raise when the same settings would give other pictures
+VERSION = 1  # raise when the same settings would give other pictures, and no new version of maskbench tells so
 BLOCK = 1024  # faces in a file: what an interruption can cost
 BATCH = 64
-T = TypeVar("T")
 
 
 class CompletedFaces(TrainingFaces):
@@ -73,7 +73,7 @@ def completed_faces(
     Raises:
         MaskbenchError: the cache cannot be written to.
     """
-    key = config_sha256([VERSION, data.faces.digest(), dict(made_with)])
+    key = config_sha256([VERSION, __version__, data.faces.digest(), dict(made_with)])
     folder = Path(root or cache_root()) / "training" / f"completed-{key[:32]}"
     starts = range(0, len(data), BLOCK)
     blocks = [[folder / f"{variant}-{start // BLOCK:06d}.npy" for start in starts] for variant in range(variants)]
@@ -104,7 +104,7 @@ def _make(
 ) -> None:
     crops = np.zeros((len(rows), *method.spec.input_size, 3), np.uint8)
     about = np.zeros((len(rows), 2), bool)
-    wanted = [[(variant, row) for row in part] for part in _parts(rows, BATCH)]
+    wanted = [[(variant, row) for row in rows[start : start + BATCH]] for start in range(0, len(rows), BATCH)]
     for batch in load_batches(data, iter(wanted), workers):
         if not len(batch):
             continue
@@ -122,7 +122,3 @@ def _filled(batch: Batch, method: Deocclusion, fabric: Any) -> np.ndarray:
     with torch.inference_mode(), fabric.autocast():
         found = method.completed(batch)
     return found.float().round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

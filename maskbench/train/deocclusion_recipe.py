@@ -7,15 +7,14 @@ Multimedia 2020; see docs/methods/deocclusion.md for what it states and what it 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from maskbench.completions.learned import NETWORKS
-from maskbench.errors import MaskbenchError
 from maskbench.train.augment import Augmentation
-from maskbench.train.recipe import OPTIMISERS, PRECISIONS, SCHEDULES, Masks, Optimiser, Student
-from maskbench.train.recipe_file import Rules
+from maskbench.train.recipe import COMMON_RULES, Masks, Optimiser, Student, stage_rules, wrong_betas
+from maskbench.train.recipe_file import Rules, merged
 
 COMPLETIONS = tuple(name for name in NETWORKS if name != "ict")  # whose two halves are not trained like the others
 ADVERSARIES = ("wgan-gp", "log", "none")
@@ -49,6 +48,12 @@ class CompletionLosses:
     penalty_every: int = 1
     critic_steps: int = 5
     identity: float = 0.0
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any term counts."""
+        critics = self.adversarial if self.adversary != "none" else 0.0
+        return any((self.hole, self.outside, critics, self.identity))
 
 
 # A table of settings in a file is made of its own class: so defaults that are different here need classes here.
@@ -132,6 +137,12 @@ class RelationLosses:
     margin_scale: float = 24.0
     margin_mean: float = 0.3
 
+    @property
+    def teaches(self) -> bool:
+        """Whether any term counts."""
+        instance = self.instance_weight if self.instance != "none" else 0.0
+        return any((self.soft_targets, instance, self.pair_weight, self.triplet_weight, self.margin_weight))
+
 
 @dataclass(frozen=True)
 class StudentStage:
@@ -187,54 +198,66 @@ class DeocclusionRecipe:
         return json.loads(json.dumps(asdict(self)))
 
 
-RULES = Rules(
-    choices={
-        "method": ("deocclusion",), "completion.network": COMPLETIONS, "completion.losses.adversary": ADVERSARIES,
-        "recognition.losses.instance": INSTANCE_KINDS, "recognition.losses.normalisation": NORMALISATIONS,
-        **{
-            f"{stage}.{key}": values for stage in ("completion", "recognition") for key, values in (
-                ("precision", PRECISIONS), ("optimiser.name", OPTIMISERS), ("optimiser.schedule", SCHEDULES)
-            )
-        },
-    },
-    positive=(
-        "version", "completion.size", "completion.width", "completion.critic_width", "completion.losses.discount",
-        *(f"completion.losses.{name}" for name in ("critic_steps", "penalty_every")),
-        *(f"recognition.losses.{name}" for name in ("delta", "scale", "margin_scale")),
-        *(f"{stage}.{key}" for stage in ("completion", "recognition") for key in (
-            "batch", "epochs", "optimiser.rate", "optimiser.head_rate", "optimiser.clip",
-        )),
-    ),
-    not_negative=(
-        *(f"completion.losses.{name}" for name in (
-            "hole", "outside", "coarse", "adversarial", "penalty", "identity",
-        )),
-        *(f"recognition.losses.{name}" for name in (
-            "soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight", "margin_weight",
-        )),
-        "recognition.completion_rate", "recognition.variants",
-        "completion.optimiser.weight_decay", "recognition.optimiser.weight_decay",
-        *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),
-    ),
-    shares=(
-        "masks.p", "recognition.p", "recognition.blend", "recognition.losses.mix", "completion.losses.discount",
-        *(f"{stage}.optimiser.{key}" for stage in ("completion", "recognition") for key in ("warm_up", "momentum")),
-        *(f"augmentation.{name}" for name in ("flip", "crop112", "colour", "grey", "small", "blur", "noise", "jpeg")),
-        "augmentation.recolour", "augmentation.patch",
-    ),
-    weights=("masks.recipes", "validation_masks"),
+def relation_rules(table: str) -> Rules:
+    """Of ``RelationLosses`` under that key."""
+    weights = ("soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight", "margin_weight")
+    return Rules(
+        choices={f"{table}.instance": INSTANCE_KINDS, f"{table}.normalisation": NORMALISATIONS},
+        positive=[f"{table}.{name}" for name in ("delta", "scale", "margin_scale")],
+        not_negative=[f"{table}.{name}" for name in weights],
+        shares=[f"{table}.mix"],
+    )
+
+
+_COMPLETION_RULES = Rules(
+    choices={"completion.network": COMPLETIONS, "completion.losses.adversary": ADVERSARIES},
+    positive=[
+        f"completion.{name}" for name in (
+            "size", "width", "critic_width", "losses.discount", "losses.critic_steps", "losses.penalty_every",
+        )
+    ],
+    not_negative=[
+        f"completion.losses.{name}" for name in ("hole", "outside", "coarse", "adversarial", "penalty", "identity")
+    ],
+    shares=["completion.losses.discount"],
 )  # fmt: skip
+RULES = merged(
+    COMMON_RULES,
+    _COMPLETION_RULES,
+    stage_rules("completion"),
+    relation_rules("recognition.losses"),
+    stage_rules("recognition"),
+    Rules(
+        choices={"method": ("deocclusion",)},
+        not_negative=["recognition.completion_rate", "recognition.variants"],
+        shares=["recognition.p", "recognition.blend"],
+    ),
+)
 
 
-def refuse_no_losses(recipe: DeocclusionRecipe, where: str) -> None:
-    """Raise MaskbenchError where all weights of a stage are 0, so that nothing would be learnt."""
-    first, second = recipe.completion.losses, recipe.recognition.losses
-    critics = first.adversarial if first.adversary != "none" else 0.0
-    instance = second.instance_weight if second.instance != "none" else 0.0
-    weights = {
-        "completion": (first.hole, first.outside, critics, first.identity),
-        "recognition": (second.soft_targets, instance, second.pair_weight, second.triplet_weight, second.margin_weight),
-    }
-    for stage, given in weights.items():
-        if not any(given):
-            raise MaskbenchError(f"{where}: all weights of {stage}.losses are 0, so nothing would be learnt")
+def wrong_grow(key: str, grow: Sequence[int]) -> Iterator[str]:
+    """A complaint where by how much holes are larger than masks is no range."""
+    if len(grow) != 2 or not 0 <= grow[0] <= grow[1]:
+        yield f"{key} must be the least and the most, 0 or more, not {list(grow)}"
+
+
+def nothing_learnt(table: str) -> str:
+    """The complaint about losses, under that key, none of which counts."""
+    return f"all weights of {table} are 0, so nothing would be learnt"
+
+
+def complaints(recipe: DeocclusionRecipe) -> Iterator[str]:
+    """What no rule of a single setting says: settings that do not go together, or by which nothing is learnt."""
+    first, second = recipe.completion, recipe.recognition
+    if not first.losses.teaches:
+        yield nothing_learnt("completion.losses")
+    if not second.losses.teaches:
+        yield nothing_learnt("recognition.losses")
+    yield from wrong_grow("completion.grow", first.grow)
+    if second.variants and second.end_to_end:
+        yield (
+            "recognition.variants are completed before training, so the completion cannot learn along; set one of "
+            "variants and end_to_end to 0 or false"
+        )
+    yield from wrong_betas("completion.optimiser", first.optimiser)
+    yield from wrong_betas("recognition.optimiser", second.optimiser)

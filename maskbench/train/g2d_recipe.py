@@ -7,7 +7,7 @@ docs/methods/g2d.md for what it states and what it leaves open.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,9 +15,16 @@ from maskbench.align import TEMPLATES, template_at
 from maskbench.errors import MaskbenchError
 from maskbench.models.g2d_config import FILLS, READS, REFORMERS, G2DConfig, config_values, parse_config
 from maskbench.train.augment import Augmentation
-from maskbench.train.deocclusion_recipe import INSTANCE_KINDS, NORMALISATIONS, Occluders, RelationLosses
-from maskbench.train.recipe import OPTIMISERS, PRECISIONS, SCHEDULES, Optimiser
-from maskbench.train.recipe_file import Rules
+from maskbench.train.deocclusion_recipe import (
+    CompletionOptimiser,
+    Occluders,
+    RelationLosses,
+    nothing_learnt,
+    relation_rules,
+    wrong_grow,
+)
+from maskbench.train.recipe import COMMON_RULES, Optimiser, stage_rules, wrong_betas
+from maskbench.train.recipe_file import Rules, merged
 
 PRIOR, UPSAMPLER, REFORMER, CLASSIFIER = STAGES = ("prior", "upsampler", "reformer", "classifier")
 GUIDES = ("expected", "argmax", "quantised-truth")
@@ -28,14 +35,10 @@ SMALLEST_CRITICISED = 24  # pixels: a critic halves three times and then shrinks
 
 # A table of settings in a file is made of its own class: so defaults that are different here need classes here.
 @dataclass(frozen=True)
-class EncoderOptimiser(Optimiser):
-    """As ``recipe.Optimiser``, with what is known of the paper's encoder by default."""
+class EncoderOptimiser(CompletionOptimiser):
+    """As ``deocclusion_recipe.CompletionOptimiser``, with the rate of the paper's encoder by default."""
 
-    name: str = "adam"
     rate: float = 1e-5
-    schedule: str = "constant"
-    betas: tuple[float, ...] = (0.5, 0.9)
-    clip: float = 1e9
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class UpsamplerLosses:
     perceptual: float = 0.0
     style: float = 0.0
     features: tuple[str, ...] = ("blocks.2", "blocks.6", "blocks.9")
+
+    @property
+    def teaches(self) -> bool:
+        """Whether any term counts."""
+        return any((self.whole, self.hole, self.adversarial, self.perceptual, self.style))
 
 
 @dataclass(frozen=True)
@@ -184,78 +192,48 @@ class G2DRecipe:
         return json.loads(json.dumps({**asdict(self), "network": config_values(self.network)}))
 
 
-_OPTIMISED = tuple(f"{stage}.optimiser" for stage in STAGES)
-RULES = Rules(
-    choices={
-        "method": ("g2d",), "template": tuple(TEMPLATES), "upsampler.guide": GUIDES, "reformer.encoder": ENCODERS,
-        "network.fill": FILLS, "network.reads": READS, "network.reformer": REFORMERS,
-        "reformer.start": STARTS, "reformer.losses.instance": INSTANCE_KINDS,
-        "reformer.losses.normalisation": NORMALISATIONS,
-        **{f"{stage}.precision": PRECISIONS for stage in STAGES},
-        **{f"{table}.name": OPTIMISERS for table in _OPTIMISED},
-        **{f"{table}.schedule": SCHEDULES for table in _OPTIMISED},
-    },
-    positive=(
-        "version", "prior.palette_faces", "upsampler.critic_width", "upsampler.losses.critic_rate",
-        *(f"reformer.losses.{name}" for name in ("delta", "scale", "margin_scale")),
-        *(f"{stage}.{key}" for stage in STAGES for key in ("batch", "epochs")),
-        *(f"{table}.{key}" for table in _OPTIMISED for key in ("rate", "head_rate", "clip")),
+RULES = merged(
+    COMMON_RULES,
+    *(stage_rules(stage) for stage in STAGES),
+    relation_rules("reformer.losses"),
+    Rules(
+        choices={
+            "method": ("g2d",), "template": tuple(TEMPLATES), "upsampler.guide": GUIDES, "reformer.encoder": ENCODERS,
+            "network.fill": FILLS, "network.reads": READS, "network.reformer": REFORMERS, "reformer.start": STARTS,
+        },
+        positive=["prior.palette_faces", "upsampler.critic_width", "upsampler.losses.critic_rate"],
+        not_negative=[
+            "holdout", "reformer.encoder_rate",
+            *(f"upsampler.losses.{name}" for name in ("whole", "hole", "adversarial", "perceptual", "style")),
+        ],
+        shares=["prior.random_share", "reformer.p", "classifier.p"],
     ),
-    not_negative=(
-        "holdout", "reformer.encoder_rate",
-        *(f"upsampler.losses.{name}" for name in ("whole", "hole", "adversarial", "perceptual", "style")),
-        *(f"reformer.losses.{name}" for name in (
-            "soft_targets", "sampled", "instance_weight", "pair_weight", "triplet_weight", "margin_weight",
-        )),
-        *(f"{table}.weight_decay" for table in _OPTIMISED),
-        *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),
-    ),
-    shares=(
-        "masks.p", "prior.random_share", "reformer.p", "classifier.p", "reformer.losses.mix",
-        *(f"{table}.{key}" for table in _OPTIMISED for key in ("warm_up", "momentum")),
-        *(f"augmentation.{name}" for name in ("flip", "crop112", "colour", "grey", "small", "blur", "noise", "jpeg")),
-        "augmentation.recolour", "augmentation.patch",
-    ),
-    weights=("masks.recipes", "validation_masks"),
 )  # fmt: skip
 
 
-def check_together(recipe: G2DRecipe, where: str) -> None:
-    """Raise MaskbenchError for settings that do not go with each other, or by which a stage would learn nothing."""
+def complaints(recipe: G2DRecipe) -> Iterator[str]:
+    """What no rule of a single setting says: settings that do not go together, or by which nothing is learnt."""
     try:
         parse_config(config_values(recipe.network))
     except MaskbenchError as error:
-        raise MaskbenchError(f"{where}: network: {error}") from error
+        yield f"network: {error}"
     try:
         template_at(recipe.template, (recipe.network.size,) * 2)
     except MaskbenchError as error:
-        raise MaskbenchError(f"{where}: {error}; choose another template") from error
-    if complaints := _complaints(recipe):
-        raise MaskbenchError(f"{where}: {complaints[0]}")
-
-
-def _complaints(recipe: G2DRecipe) -> list[str]:
-    grow, first, second = recipe.grow, recipe.upsampler, recipe.reformer
-    how, kind = second.losses, recipe.network.reformer
-    instance = how.instance_weight if how.instance != "none" else 0.0
-    found = []
+        yield f"{error}; choose another template"
     if recipe.holdout == 1:
-        found.append("holdout 1 keeps every picture out; give 0, or 2 and more")
-    if len(grow) != 2 or not 0 <= grow[0] <= grow[1]:
-        found.append(f"grow must be the least and the most, 0 or more, not {list(grow)}")
+        yield "holdout 1 keeps every picture out; give 0, or 2 and more"
+    yield from wrong_grow("grow", recipe.grow)
     for stage in STAGES:
-        betas = getattr(recipe, stage).optimiser.betas
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            found.append(f"{stage}.optimiser.betas must be two numbers from 0 to below 1, not {list(betas)}")
-    if second.start == "teacher" and kind != "teacher":
-        found.append(f"a {kind} reformer has none of its teacher's weights; set reformer.start=random")
-    if first.losses.adversarial and recipe.network.size < SMALLEST_CRITICISED:
-        found.append(f"faces below {SMALLEST_CRITICISED} pixels have no critic; set upsampler.losses.adversarial=0")
-    features = first.losses.perceptual + first.losses.style
-    if not (first.losses.whole + first.losses.hole + first.losses.adversarial + features):
-        found.append("all weights of upsampler.losses are 0, so nothing would be learnt")
-    if features and not first.losses.features:
-        found.append("upsampler.losses.features names none of the teacher's modules")
-    if not any((how.soft_targets, instance, how.pair_weight, how.triplet_weight, how.margin_weight)):
-        found.append("all weights of reformer.losses are 0, so nothing would be learnt")
-    return found
+        yield from wrong_betas(f"{stage}.optimiser", getattr(recipe, stage).optimiser)
+    kind, losses = recipe.network.reformer, recipe.upsampler.losses
+    if recipe.reformer.start == "teacher" and kind != "teacher":
+        yield f"a {kind} reformer has none of its teacher's weights; set reformer.start=random"
+    if losses.adversarial and recipe.network.size < SMALLEST_CRITICISED:
+        yield f"faces below {SMALLEST_CRITICISED} pixels have no critic; set upsampler.losses.adversarial=0"
+    if not losses.teaches:
+        yield nothing_learnt("upsampler.losses")
+    if losses.perceptual + losses.style and not losses.features:
+        yield "upsampler.losses.features names none of the teacher's modules"
+    if not recipe.reformer.losses.teaches:
+        yield nothing_learnt("reformer.losses")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file
 from importlib.resources import files as package_files
@@ -14,7 +14,7 @@ from maskbench.digest import config_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.registry import nearest
 from maskbench.train.augment import Augmentation
-from maskbench.train.recipe_file import Rules, build_settings, change_setting, check_settings, read_settings
+from maskbench.train.recipe_file import Rules, build_settings, change_setting, check_settings, merged, read_settings
 
 if TYPE_CHECKING:
     from maskbench.train.deocclusion_recipe import DeocclusionRecipe
@@ -151,25 +151,65 @@ class Recipe:
         return json.loads(json.dumps(asdict(self)))
 
 
-RULES = Rules(
-    choices={
-        "method": METHODS, "teacher_view": ("kept", "same"), "precision": PRECISIONS,
-        "sampling": ("uniform", "balanced"), "losses.distillation": DISTILLATIONS, "losses.margin": MARGINS,
-        "losses.unlabelled": ("own", "none"), "losses.classes": ("teacher", "random"), "optimiser.name": OPTIMISERS,
-        "optimiser.schedule": SCHEDULES,
-    },
-    positive=("batch", "epochs", "version", "optimiser.rate", "optimiser.clip", "losses.scale", "optimiser.head_rate"),
-    not_negative=(
-        "losses.weight", "losses.margin_weight", "losses.margin_std", "losses.sampled", "optimiser.weight_decay",
-        *(f"augmentation.{name}" for name in ("shift", "turn", "scale")),
+def augmentation_rules(table: str) -> Rules:
+    """Of an ``Augmentation`` under that key."""
+    shares = ("flip", "crop112", "colour", "grey", "small", "blur", "noise", "jpeg", "recolour", "patch")
+    return Rules(
+        not_negative=[f"{table}.{name}" for name in ("shift", "turn", "scale")],
+        shares=[f"{table}.{name}" for name in shares],
+    )
+
+
+def optimiser_rules(table: str) -> Rules:
+    """Of an ``Optimiser`` under that key; see ``wrong_betas`` for what is left."""
+    return Rules(
+        choices={f"{table}.name": OPTIMISERS, f"{table}.schedule": SCHEDULES},
+        positive=[f"{table}.{name}" for name in ("rate", "head_rate", "clip")],
+        not_negative=[f"{table}.weight_decay"],
+        shares=[f"{table}.{name}" for name in ("warm_up", "momentum")],
+    )
+
+
+def stage_rules(stage: str = "") -> Rules:
+    """Of what every training has, in the table of a stage or in the recipe itself."""
+    table = f"{stage}." if stage else ""
+    own = Rules(choices={f"{table}precision": PRECISIONS}, positive=[f"{table}batch", f"{table}epochs"])
+    return merged(own, optimiser_rules(f"{table}optimiser"))
+
+
+# Of what the recipes of all methods have.
+COMMON_RULES = merged(
+    Rules(positive=["version"], shares=["masks.p"], weights=["masks.recipes", "validation_masks"]),
+    augmentation_rules("augmentation"),
+)
+RULES = merged(
+    COMMON_RULES,
+    stage_rules(),
+    Rules(
+        choices={
+            "method": METHODS, "teacher_view": ("kept", "same"), "sampling": ("uniform", "balanced"),
+            "losses.distillation": DISTILLATIONS, "losses.margin": MARGINS, "losses.unlabelled": ("own", "none"),
+            "losses.classes": ("teacher", "random"),
+        },
+        positive=["losses.scale"],
+        not_negative=[f"losses.{name}" for name in ("weight", "margin_weight", "margin_std", "sampled")],
+        shares=["blend"],
     ),
-    shares=(
-        "masks.p", "blend", "optimiser.warm_up", "optimiser.momentum",
-        *(f"augmentation.{name}" for name in ("flip", "crop112", "colour", "grey", "small", "blur", "noise", "jpeg")),
-        "augmentation.recolour", "augmentation.patch",
-    ),
-    weights=("masks.recipes", "validation_masks"),
 )  # fmt: skip
+
+
+def wrong_betas(table: str, optimiser: Optimiser) -> Iterator[str]:
+    """A complaint where an optimiser, under that key, has betas that Adam does not take."""
+    betas = optimiser.betas
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        yield f"{table}.betas must be two numbers from 0 to below 1, not {list(betas)}"
+
+
+def complaints(recipe: Recipe) -> Iterator[str]:
+    """What no rule of a single setting says: settings that do not go together, or by which nothing is learnt."""
+    yield from wrong_betas("optimiser", recipe.optimiser)
+    if recipe.losses.weight == 0 and recipe.losses.margin_weight == 0:
+        yield "losses.weight and losses.margin_weight are both 0, so nothing would be learnt"
 
 
 def shipped_recipes() -> list[str]:
@@ -199,22 +239,22 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe | Deocc
             values, where = read_settings(path), f"recipe {name}"
     for change in changes:
         change_setting(values, change)
-    if values.get("method") == "deocclusion":
+    kind, rules, complaints_of = _of_method(values.get("method"))
+    recipe = build_settings(kind, values, where)
+    check_settings(recipe, where, rules)
+    if complaint := next(complaints_of(recipe), None):
+        raise MaskbenchError(f"{where}: {complaint}")
+    return recipe
+
+
+def _of_method(name: Any) -> tuple[type[Any], Rules, Callable[[Any], Iterator[str]]]:
+    """Kind, rules and ``complaints`` of a method's recipes; for any other name MaskInv's, whose rules refuse it."""
+    if name == "deocclusion":
         from maskbench.train import deocclusion_recipe  # which has parts of this one
 
-        found = build_settings(deocclusion_recipe.DeocclusionRecipe, values, where)
-        check_settings(found, where, deocclusion_recipe.RULES)
-        deocclusion_recipe.refuse_no_losses(found, where)
-        return found
-    if values.get("method") == "g2d":
+        return deocclusion_recipe.DeocclusionRecipe, deocclusion_recipe.RULES, deocclusion_recipe.complaints
+    if name == "g2d":
         from maskbench.train import g2d_recipe  # likewise
 
-        made = build_settings(g2d_recipe.G2DRecipe, values, where)
-        check_settings(made, where, g2d_recipe.RULES)
-        g2d_recipe.check_together(made, where)
-        return made
-    recipe = build_settings(Recipe, values, where)
-    check_settings(recipe, where, RULES)
-    if recipe.losses.weight == 0 and recipe.losses.margin_weight == 0:
-        raise MaskbenchError(f"{where}: losses.weight and losses.margin_weight are both 0, so nothing would be learnt")
-    return recipe
+        return g2d_recipe.G2DRecipe, g2d_recipe.RULES, g2d_recipe.complaints
+    return Recipe, RULES, complaints

@@ -35,6 +35,15 @@ class Rules:
     weights: Sequence[str] = ()
 
 
+def merged(*rules: Rules) -> Rules:
+    """All that they ask for, together."""
+    lists = ("positive", "not_negative", "shares", "weights")
+    return Rules(
+        {key: choices for part in rules for key, choices in part.choices.items()},
+        **{name: tuple(key for part in rules for key in getattr(part, name)) for name in lists},
+    )
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The tables of a YAML file. Raises MaskbenchError, naming the file, if it holds none."""
     import yaml

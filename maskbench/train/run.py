@@ -26,12 +26,10 @@ from maskbench.train.running import (
     embed_with,
     held_out_faces,
     mask_digests,
-    shards_of,
-    share_of,
+    plan_of,
     write_report,
     write_student,
 )  # fmt: skip
-from maskbench.train.sampling import BatchPlan
 from maskbench.train.templates import teacher_templates
 from maskbench.train.validation import Validation
 from maskbench.types import RecognizerSpec
@@ -80,20 +78,17 @@ def train_maskinv(
     method = MaskInv(student, spec, recipe, faces.subjects, templates, teacher if along else None)
     masks = MaskMix(recipe.masks.recipes, recipe.masks.p, recipe.seed) if recipe.masks.p else None
     data = TrainingFaces(faces, template, masks, recipe.augmentation, recipe.seed, clean=along)
-    plan = BatchPlan(
-        faces.subjects, share_of(recipe.batch, fabric.world_size), recipe.seed, recipe.sampling, fabric.global_rank,
-        fabric.world_size, shards_of(faces),
-    )  # fmt: skip
+    plan = plan_of(faces, recipe.batch, recipe.seed, fabric, recipe.sampling)
 
     def validate(step: int) -> dict[str, float]:
         if checked is None or not fabric.is_global_zero:
             return {}
         return checked(lambda pictures: embed_with(student, spec, pictures), spec.comparator)
 
-    found = validate if checked else None
     progress = fit(
-        fabric, method, data, plan, recipe.optimiser, recipe.epochs, out, resume, identity, machine, validate=found
-    )
+        fabric, method, data, plan, recipe.optimiser, recipe.epochs, out, resume, identity, machine,
+        validate=validate if checked else None,
+    )  # fmt: skip
     student.load_state_dict(blended(student.state_dict(), start, recipe.blend))
     if not fabric.is_global_zero:
         return Trained(out / WEIGHTS, {})

@@ -20,7 +20,7 @@ from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.train.checkpoint import NAME
 from maskbench.train.completed import completed_faces
 from maskbench.train.completion import CompletionTraining, Reader
-from maskbench.train.data import MaskMix
+from maskbench.train.data import MaskMix, TrainingFaces
 from maskbench.train.deocclusion import Deocclusion, check_sizes, known_centroids
 from maskbench.train.deocclusion_recipe import DeocclusionRecipe
 from maskbench.train.loop import Machine, check_start, fit, launch, worker_count
@@ -208,20 +208,7 @@ def train_student(
     start = {name: value.detach().clone() for name, value in student.state_dict().items()}
     put_in = PutIn(card.size, reader)
     method = Deocclusion(student, spec, network, put_in, stage, recipe.name, prepared.subjects, templates)
-    masks = MaskMix(recipe.masks.recipes, stage.p, recipe.seed) if stage.p else None
-    data = OccludedFaces(
-        prepared, wide_at(WIDE), card.size, masks, recipe.augmentation, recipe.seed, recipe.completion.grow,
-        reader,
-    )  # fmt: skip
-    if stage.variants:
-        made_with = {
-            "completion": card.sha256, "masks": _masks(recipe), "p": stage.p, "precision": stage.precision,
-            "settings": {name: settings[name] for name in ("seed", "grow", "augmentation", "masks")},
-            "template": [spec.template, *spec.input_size],
-        }  # fmt: skip
-        with fabric.rank_zero_first():
-            workers = worker_count(machine)
-            data = completed_faces(data, method, stage.variants, made_with, fabric, workers, faces.cache)
+    data = _views(recipe, card, method, prepared, fabric, machine, faces.cache)
     checked = None
     if held_out:
         checked = StudentQuality(held_out, wide_at(WIDE), card.size, recipe.validation_masks, reader)
@@ -245,6 +232,28 @@ def train_student(
     more = card.training_data or ("unknown (the completion's)",)
     write_student(student.cpu(), replace(spec, completion=f"torch:{beside}"), teacher, prepared, out, run, more)
     return Trained(out / WEIGHTS, write_report(out, run, prepared, progress, final))
+
+
+def _views(
+    recipe: DeocclusionRecipe, card: CompletionCard, method: Deocclusion, faces: PreparedFaces, fabric: Any,
+    machine: Machine, cache: Path | None,
+) -> TrainingFaces:  # fmt: skip
+    """What a student is trained on: faces with holes, or the variants of them that are completed before training."""
+    stage, spec, settings = recipe.recognition, method.spec, _of_stage(recipe, "recognition")
+    reader = template_at(spec.template, spec.input_size)
+    masks = MaskMix(recipe.masks.recipes, stage.p, recipe.seed) if stage.p else None
+    data = OccludedFaces(
+        faces, wide_at(WIDE), card.size, masks, recipe.augmentation, recipe.seed, recipe.completion.grow, reader
+    )
+    if not stage.variants:
+        return data
+    made_with = {
+        "completion": card.sha256, "masks": _masks(recipe), "p": stage.p, "precision": stage.precision,
+        "settings": {name: settings[name] for name in ("seed", "grow", "augmentation", "masks")},
+        "template": [spec.template, *spec.input_size],
+    }  # fmt: skip
+    with fabric.rank_zero_first():
+        return completed_faces(data, method, stage.variants, made_with, fabric, worker_count(machine), cache)
 
 
 def _open(completion: Path) -> tuple[CompletionCard, torch.nn.Module]:
@@ -327,23 +336,7 @@ def train_deocclusion(
 
 
 def _check_recipe(recipe: DeocclusionRecipe) -> None:
-    """Raise MaskbenchError for what would else be found when a stage begins, or is done."""
-    grow = recipe.completion.grow
-    if len(grow) != 2 or not 0 <= grow[0] <= grow[1]:
-        raise MaskbenchError(
-            f"recipe {recipe.name}: completion.grow must be the least and the most, 0 or more, not {list(grow)}"
-        )
-    if recipe.recognition.variants and recipe.recognition.end_to_end:
-        raise MaskbenchError(
-            f"recipe {recipe.name}: recognition.variants are completed before training, so the completion cannot learn "
-            "along; set one of variants and end_to_end to 0 or false"
-        )
-    for key, stage in ((COMPLETION, recipe.completion), ("recognition", recipe.recognition)):
-        betas = stage.optimiser.betas
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise MaskbenchError(
-                f"recipe {recipe.name}: {key}.optimiser.betas must be two numbers from 0 to below 1, not {list(betas)}"
-            )
+    """Raise MaskbenchError for what would else be found when the first stage is done."""
     _card_of(recipe, "0" * 64, 1, (), ("unknown", "unknown"), "unknown")
 
 

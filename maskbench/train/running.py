@@ -110,10 +110,14 @@ def shards_of(faces: PreparedFaces) -> np.ndarray | None:
     return np.concatenate(numbers)
 
 
-def plan_of(faces: PreparedFaces, batch: int, seed: int, fabric: Any) -> BatchPlan:
-    """Every face once an epoch, shared among the processes of a Fabric. Raises MaskbenchError as ``share_of`` does."""
+def plan_of(faces: PreparedFaces, batch: int, seed: int, fabric: Any, sampling: str = "uniform") -> BatchPlan:
+    """Which faces each step takes, shared among the processes of a Fabric. Raises MaskbenchError as ``share_of`` does.
+
+    Args:
+        sampling: "uniform", every face once an epoch, or "balanced", see ``BatchPlan``.
+    """
     share = share_of(batch, fabric.world_size)
-    return BatchPlan(faces.subjects, share, seed, "uniform", fabric.global_rank, fabric.world_size, shards_of(faces))
+    return BatchPlan(faces.subjects, share, seed, sampling, fabric.global_rank, fabric.world_size, shards_of(faces))
 
 
 def build_network(wanted: Student, teacher: str, name: str, seed: int) -> tuple[torch.nn.Module, RecognizerSpec]:

@@ -31,7 +31,7 @@ from maskbench.recognizers.check import FAILS, NOTE, OK, check_recognizer, demo_
 from maskbench.recognizers.checkpoint import load_checkpoint
 from maskbench.recognizers.exporting import export_recognizer
 from maskbench.recognizers.flip import FlipSum
-from maskbench.recognizers.onnx import OnnxRecognizer, describe, takes_masks
+from maskbench.recognizers.onnx import OnnxRecognizer, describe
 from maskbench.recognizers.preprocess import mask_planes, preprocess
 from maskbench.recognizers.torch import TorchRecognizer
 from maskbench.train.recipe import Student
@@ -211,11 +211,11 @@ def test_card_and_file_must_agree_on_masks(place, onnx, tiny):
 
 def test_a_draft_says_that_masks_are_read(place, onnx, tiny):
     path = place(onnx)
-    assert describe(path) == ((16, 16), 8) and takes_masks(path)
+    assert describe(path) == ((16, 16), 8, True)
     draft = draft_card(path)
     assert draft["needs_mask"] is True and parse_card(draft, path).needs_mask
     other = place(tiny, "other.onnx")
-    assert not takes_masks(other) and "needs_mask" not in draft_card(other)
+    assert not describe(other).takes_masks and "needs_mask" not in draft_card(other)
 
 
 def test_masks_and_sizes_in_digests(card, tmp_path):

@@ -12,17 +12,19 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
+from small_runs import HERE
+
 from maskbench.errors import MaskbenchError
 from maskbench.train import completed, run_deocclusion
 from maskbench.train.completed import CompletedFaces, completed_faces
 from maskbench.train.data import collate
 from maskbench.train.deocclusion import Deocclusion
-from maskbench.train.loop import Machine, read_log
+from maskbench.train.loop import read_log
 from maskbench.train.recipe import load_recipe
 from maskbench.train.run_deocclusion import train_deocclusion
 from maskbench.train.running import Source
 
-HERE = Machine("cpu", 1, "auto", 0, 1e9)
+pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = (
     "completion.size=32", "completion.width=0.125", "completion.batch=8", "completion.epochs=0.1",
     "completion.losses.adversary=none", "completion.precision=32-true", "recognition.batch=8",
@@ -38,14 +40,6 @@ class Ran:
     cache: Path
     asked: tuple[Any, ...]
     given: CompletedFaces
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(out: Path, cache: Path, sources: list[Source], *changes: str, **how: Any) -> None:

@@ -7,25 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from small_tensors import SIDE, Linear, rng, some_holes
 from torch import nn
 
 from maskbench.train.completion import discounts, gradient_penalty, reconstruction
 from maskbench.train.deocclusion_recipe import CompletionLosses
-
-SIDE = 32
-
-
-def some_holes(count=3, side=SIDE) -> torch.Tensor:
-    """(N, 1, side, side) of 0 and 1: rectangles, one of them at the border, and none in the last."""
-    holes = torch.zeros(count, 1, side, side)
-    holes[0, 0, 5:17, 8:27] = 1
-    if count > 2:
-        holes[1, 0, 20:, :9] = 1
-    return holes
-
-
-def rng(seed=0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def slow_discounts(holes: np.ndarray, gamma: float) -> np.ndarray:
@@ -99,19 +85,6 @@ class TestReconstruction:
         holes = torch.ones(2, 1, 8, 8)
         found = reconstruction((torch.ones(2, 3, 8, 8),), torch.zeros(2, 3, 8, 8), holes, CompletionLosses())
         assert found["outside"].item() == 0 and found["hole"].item() == 1
-
-
-class Linear(nn.Module):
-    """Two critics whose gradients are known."""
-
-    def __init__(self, size):
-        super().__init__()
-        draw = torch.Generator().manual_seed(0)
-        self.whole = nn.Parameter(torch.randn(3, size, size, generator=draw) * 0.1)
-        self.local = nn.Parameter(torch.randn(3, size // 2, size // 2, generator=draw) * 0.1)
-
-    def forward(self, pictures, crops):
-        return (pictures * self.whole).sum((1, 2, 3)), (crops * self.local).sum((1, 2, 3))
 
 
 class Square(nn.Module):

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from small_tensors import SIDE, Linear, rng, some_holes
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,25 +29,8 @@ from maskbench.train.losses import template_kd
 from maskbench.train.network_input import NetworkInput
 from maskbench.train.occluded import PutIn, planes
 
-SIDE = 32
+pytestmark = pytest.mark.usefixtures("one_thread")
 STAGE = CompletionStage(size=SIDE, width=0.125, critic_width=0.125)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def some_holes(count=3, side=SIDE) -> torch.Tensor:
-    """(N, 1, side, side) of 0 and 1: rectangles, one of them at the border, and none in the last."""
-    holes = torch.zeros(count, 1, side, side)
-    holes[0, 0, 5:17, 8:27] = 1
-    if count > 2:
-        holes[1, 0, 20:, :9] = 1
-    return holes
 
 
 def a_batch(holes=None, seed=0, flipped=False) -> Batch:
@@ -55,10 +39,6 @@ def a_batch(holes=None, seed=0, flipped=False) -> Batch:
     faces = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8))
     flips, masked = torch.full((count,), flipped), holes.flatten(1).any(1)
     return Batch(torch.arange(count), faces, masked, flips, None, [], None, holes[:, 0].to(torch.uint8))
-
-
-def rng(seed=0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def training(network=None, reader=None, centroids=None, stage=STAGE, **losses) -> CompletionTraining:
@@ -80,19 +60,6 @@ class Picture(nn.Module):
         self.calls += 1
         whole = self.value.expand(len(picture), -1, -1, -1)
         return whole * 0.5, whole
-
-
-class Linear(nn.Module):
-    """Two critics whose gradients are known."""
-
-    def __init__(self, size):
-        super().__init__()
-        draw = torch.Generator().manual_seed(0)
-        self.whole = nn.Parameter(torch.randn(3, size, size, generator=draw) * 0.1)
-        self.local = nn.Parameter(torch.randn(3, size // 2, size // 2, generator=draw) * 0.1)
-
-    def forward(self, pictures, crops):
-        return (pictures * self.whole).sum((1, 2, 3)), (crops * self.local).sum((1, 2, 3))
 
 
 class Watched(nn.Module):

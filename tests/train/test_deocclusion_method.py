@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from small_tensors import rng
 from torch import nn
 
 from maskbench.align import template_at
@@ -24,20 +25,13 @@ from maskbench.train.losses import Margin, MarginHead, sample_classes
 from maskbench.train.occluded import PutIn, planes
 from maskbench.train.recipe import Student
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE, DIMS = 32, 5
 TEMPLATE = template_at("arcface112", (16, 16))
 SPEC16 = replace(SPEC, input_size=(16, 16), template="arcface112", embedding_size=DIMS)
 COSINE = replace(SPEC16, comparator="cosine")
 SUBJECTS = ["a", "b", None, "a", None, "b"]
 CLASSES = [0, 1, 2, 0, 3, 1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Tiny(nn.Module):
@@ -49,10 +43,6 @@ class Tiny(nn.Module):
 
     def forward(self, x):
         return self.last(self.norm(self.first(x)).flatten(1))
-
-
-def rng(seed=0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

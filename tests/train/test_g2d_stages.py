@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from g2d_pictures import CONFIG, INNER, SIDE, TOKENS, WIDE, Faces, encoder, network
+from small_tensors import rng
 from torch import nn
 from torch.nn import functional as F
 
@@ -39,19 +40,8 @@ from maskbench.train.g2d_recipe import ApproximationLosses, PriorStage, Reformer
 from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining, blocks_of, embedded, start_from
 from maskbench.train.occluded import OccludedFaces, PutIn, planes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SUBJECTS = ["a", "b", None, "a", None, "b"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def rng(seed=0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def some_holes(count=3) -> torch.Tensor:

@@ -18,18 +18,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
+from refusals import message
+from small_runs import HERE, logged, runner
+
 from maskbench.align import template_at
 from maskbench.cli.main import main
 from maskbench.completions.base import load_completion
 from maskbench.digest import file_sha256
-from maskbench.errors import MaskbenchError
 from maskbench.recognizers.base import load_recognizer
 from maskbench.recognizers.card import own_completion
 from maskbench.train import run_deocclusion
 from maskbench.train.completion import CompletionTraining
 from maskbench.train.deocclusion import Deocclusion
 from maskbench.train.face_sets import open_face_set
-from maskbench.train.loop import Machine, read_log
+from maskbench.train.loop import read_log
 from maskbench.train.occluded import wide_at
 from maskbench.train.prepare import prepare_faces
 from maskbench.train.recipe import load_recipe
@@ -37,12 +39,12 @@ from maskbench.train.run_deocclusion import WIDE, Faces, _identity_reader, train
 from maskbench.train.running import Source
 from maskbench.train.templates import teacher_templates
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = (
     "completion.size=32", "completion.width=0.125", "completion.critic_width=0.125", "completion.batch=8",
     "completion.epochs=2", "completion.precision=32-true", "completion.losses.penalty_every=2",
     "recognition.batch=8", "recognition.epochs=2", "recognition.precision=32-true", "recognition.losses.sampled=9",
 )  # fmt: skip
-HERE = Machine("cpu", 1, "auto", 0, 1e9)
 STAGES = ("completion", "student")
 LEFT = {
     "completion": {"checkpoint.safetensors", "left_out.csv", "log.jsonl", "training.json", "weights.json",
@@ -56,24 +58,9 @@ def quick(*changes: str):
     return load_recipe("deocclusion-small", [*QUICK, *changes])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def train(people, strangers, cache):
-    """Runs the quick recipe on all faces, on this processor."""
-
-    def run(out, *changes, **how):
-        how = {"machine": HERE, "cache": cache, "rights": ("none", "any"), **how}
-        sources = how.pop("sources", [Source(people), Source(strangers)])
-        return train_deocclusion(quick(*changes), sources, out, **how)
-
-    return run
+    return runner(train_deocclusion, quick, [Source(people), Source(strangers)], cache)
 
 
 @pytest.fixture(scope="module")
@@ -82,32 +69,13 @@ def done(tmp_path_factory, train):
     return out, train(out)
 
 
-@pytest.fixture
-def begun(done, tmp_path):
-    """A copy of a run's folder; checkpoints, which are large and only ever replaced, are linked."""
-
-    def copy(source, target):
-        (os.link if source.endswith("checkpoint.safetensors") else shutil.copy2)(source, target)
-
-    return Path(shutil.copytree(done[0], tmp_path / "begun", copy_function=copy))
-
-
 def weights(out: Path) -> list[bytes]:
     names = ("completion/weights", "student/weights", "student/completion")
     return [(out / f"{name}.{kind}").read_bytes() for name in names for kind in ("safetensors", "json")]
 
 
 def losses(out: Path) -> list[dict]:
-    """The logs of both stages, without the times."""
-    lines = [line for stage in STAGES for line in read_log(out / stage)]
-    return [{k: v for k, v in line.items() if k not in ("images_per_second", "waiting")} for line in lines]
-
-
-def message(function, *arguments, **named) -> str:
-    with pytest.raises(MaskbenchError) as error:
-        function(*arguments, **named)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return logged(out / stage for stage in STAGES)
 
 
 class TestWhatIsLeft:
@@ -427,18 +395,6 @@ class TestVariants:
 
 
 class TestCommand:
-    @pytest.fixture
-    def command(self, capsys, people, tmp_path):
-        """Runs the command line; returns what it says on its way out with code 2."""
-
-        def run(method, *arguments):
-            with pytest.raises(SystemExit) as end:
-                main(["train", method, "--data", str(people), "--out", str(tmp_path / "out"), *map(str, arguments)])
-            assert end.value.code == 2 and not (tmp_path / "out").exists()
-            return capsys.readouterr().err
-
-        return run
-
     @pytest.mark.parametrize(
         ("arguments", "why"),
         [

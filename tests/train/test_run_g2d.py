@@ -17,12 +17,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from g2d_pictures import QUICK, SIZES, quick
+from refusals import message
 from safetensors.torch import load_file, save_file
+from small_runs import HERE, logged, runner
 
 from maskbench.cli.main import main
 from maskbench.completions.base import load_completion
 from maskbench.digest import config_sha256, file_sha256
-from maskbench.errors import MaskbenchError
 from maskbench.models.g2d import build_g2d
 from maskbench.models.ict import ICT
 from maskbench.recognizers.base import load_recognizer
@@ -32,36 +33,21 @@ from maskbench.train.g2d_encoder import PriorTraining, UpsamplerTraining
 from maskbench.train.g2d_recipe import STAGES
 from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining
 from maskbench.train.g2d_split import held_out
-from maskbench.train.loop import Machine, read_log
+from maskbench.train.loop import read_log
 from maskbench.train.occluded import OccludedFaces, wide_at
 from maskbench.train.prepare import PreparedFaces, prepare_faces
 from maskbench.train.run_g2d import train_g2d
 from maskbench.train.running import Source
 
-HERE = Machine("cpu", 1, "auto", 0, 1e9)
+pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = dict(zip(STAGES, (PriorTraining, UpsamplerTraining, ReformerTraining, ClassifierTraining), strict=True))
 RUN = {"checkpoint.safetensors", "left_out.csv", "log.jsonl", "training.json", "weights.json", "weights.safetensors"}
 OF_STAGE = {"prior": {"palette.npy"}, "reformer": {"weights.subjects.txt"}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def train(people, strangers, cache):
-    """Runs the quick recipe on all faces, on this processor."""
-
-    def run(out, *changes, **how):
-        how = {"machine": HERE, "cache": cache, "rights": ("none", "any"), **how}
-        sources = how.pop("sources", [Source(people), Source(strangers)])
-        return train_g2d(quick(*changes), sources, out, **how)
-
-    return run
+    return runner(train_g2d, quick, [Source(people), Source(strangers)], cache)
 
 
 @pytest.fixture(scope="module")
@@ -89,27 +75,12 @@ def done(tmp_path_factory, train):
         return out, train(out), seen
 
 
-@pytest.fixture
-def begun(done, tmp_path):
-    """A copy of a run's folder."""
-    return Path(shutil.copytree(done[0], tmp_path / "begun"))
-
-
 def weights(out: Path) -> list[bytes]:
     return [(out / stage / f"weights.{kind}").read_bytes() for stage in STAGES for kind in ("safetensors", "json")]
 
 
 def losses(out: Path) -> list[dict]:
-    """The logs of all stages, without the times."""
-    lines = [line for stage in STAGES for line in read_log(out / stage)]
-    return [{k: v for k, v in line.items() if k not in ("images_per_second", "waiting")} for line in lines]
-
-
-def message(function, *arguments, **named) -> str:
-    with pytest.raises(MaskbenchError) as error:
-        function(*arguments, **named)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return logged(out / stage for stage in STAGES)
 
 
 class TestWhatIsLeft:

@@ -16,27 +16,21 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
+from small_runs import HERE
+
 from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.recognizers.base import load_recognizer
-from maskbench.train.loop import Machine, read_log
+from maskbench.train.loop import read_log
 from maskbench.train.recipe import load_recipe
 from maskbench.train.run import Source, blended, train_maskinv
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 QUICK = ("batch=8", "epochs=4", "precision=32-true", "optimiser.warm_up=0")
-HERE = Machine("cpu", 1, "auto", 0, 1e9)
 
 
 def quick(*changes: str):
     return load_recipe("maskinv-small", [*QUICK, *changes])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +117,6 @@ def test_killed_and_resumed_is_the_same_to_the_byte(done, tmp_path, people, stra
     assert losses(tmp_path) == losses(out)
 
 
-@pytest.fixture
-def begun(done, tmp_path):
-    """A copy of a run's folder."""
-    return Path(shutil.copytree(done[0], tmp_path / "begun"))
-
-
 def test_resuming_with_a_changed_recipe_names_the_setting(begun, people, strangers, cache):
     kept = (begun / "checkpoint.safetensors").read_bytes()
     with pytest.raises(MaskbenchError, match=r"recipe\.losses\.margin_weight = 0\.15, this one has 0\.5"):
@@ -154,7 +142,9 @@ def test_nothing_to_resume(tmp_path, people, cache):
 
 def test_a_damaged_checkpoint_is_named(begun, people, strangers, cache):
     path = begun / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:5000])
+    cut = path.read_bytes()[:5000]
+    path.unlink()  # a link
+    path.write_bytes(cut)
     with pytest.raises(MaskbenchError, match=r"checkpoint\.safetensors: damaged .*; remove it to begin anew"):
         train_maskinv(quick(), [Source(people), Source(strangers)], begun, True, HERE, cache=cache)
 
