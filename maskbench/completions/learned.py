@@ -5,7 +5,6 @@ Neither torch nor onnxruntime is imported until a completion is loaded. docs/com
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from maskbench.completions.settings import make_settings, whole
 from maskbench.digest import bytes_sha256, config_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import read_json
+from maskbench.models.g2d_config import ENCODER_OPTIONS
 from maskbench.recognizers.card import is_name, is_sha256, is_text
 from maskbench.recognizers.engines import ENGINES, import_engine, resolve_device
 from maskbench.recognizers.exported import cached_onnx
@@ -99,7 +99,7 @@ class CompletionCard:
 
 
 def _between(kind: type | tuple[type, ...], least: float, most: float) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, kind) and not isinstance(v, bool) and math.isfinite(v) and least <= v <= most
+    return lambda v: isinstance(v, kind) and not isinstance(v, bool) and least <= v <= most
 
 
 def _one_of(names: Sequence[str]) -> Callable[[Any], bool]:
@@ -125,17 +125,7 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 _MAY = (*_KEYS, "options")
 # network -> what its "options" may hold. A fill that draws at random is none: a face is always completed the same way.
-_OPTIONS: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {
-    "ict": {
-        "tokens": ("a whole number from 4 to 128", _between(int, 4, 128)),
-        "colours": ("a whole number from 2 to 4096", _between(int, 2, 4096)),
-        "prior_width": ("a whole number from 4 to 4096", _between(int, 4, 4096)),
-        "layers": ("a whole number from 1 to 96", _between(int, 1, 96)),
-        "heads": ("a whole number from 1 to 64", _between(int, 1, 64)),
-        "blocks": ("a whole number from 1 to 32", _between(int, 1, 32)),
-        "fill": ("one of expected, argmax", _one_of(("expected", "argmax"))),
-    },
-}
+_OPTIONS: dict[str, dict[str, tuple[str, Callable[[Any], bool]]]] = {"ict": ENCODER_OPTIONS}
 
 
 def completion_card(

@@ -14,13 +14,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from maskbench.errors import MaskbenchError
-from maskbench.models.g2d_config import READS, G2DConfig, config_values, parse_config
+from maskbench.models.g2d_config import ENCODER_OPTIONS, READS, G2DConfig, config_values, parse_config
 from maskbench.models.ict import ICT
 from maskbench.models.ict_upsampler import CHANNELS, MULTIPLE
 from maskbench.models.inpainter import compose, scaled
 from maskbench.models.reformer import PictureTeacher, Reformer, TeacherReformer
 
-__all__ = ["G2D", "FeatureClassifier", "G2DConfig", "build_g2d", "config_values", "from_values", "parse_config"]
+__all__ = [
+    "G2D", "FeatureClassifier", "G2DConfig", "build_encoder", "build_g2d", "config_values", "from_values",
+    "parse_config",
+]  # fmt: skip
 
 
 class G2D(nn.Module):
@@ -81,11 +84,16 @@ def build_g2d(config: G2DConfig) -> G2D:
     Raises:
         MaskbenchError: the sizes do not fit each other.
     """
-    encoder = ICT(
-        config.size, config.tokens, config.colours, config.prior_width, config.layers, config.heads, config.width,
-        config.blocks, config.fill,
-    )  # fmt: skip
-    return G2D(encoder, build_reformer(config), config.block, config.reads, config.embedding_size)
+    return G2D(build_encoder(config), build_reformer(config), config.block, config.reads, config.embedding_size)
+
+
+def build_encoder(config: G2DConfig) -> ICT:
+    """The encoder of a configuration alone, with random weights: the same for the same seed as inside the network.
+
+    Raises:
+        MaskbenchError: the sizes do not fit each other.
+    """
+    return ICT(config.size, width=config.width, **{key: getattr(config, key) for key in ENCODER_OPTIONS})
 
 
 def build_reformer(config: G2DConfig) -> Reformer | TeacherReformer | PictureTeacher:

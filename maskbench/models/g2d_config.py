@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +17,7 @@ WIDTHS = (152, 304, 608, 1216)
 FILLS = ("expected", "argmax")
 READS = ("descriptor", "picture")
 REFORMERS = ("residual", "teacher")
+Rule = tuple[str, Callable[[Any], bool]]  # what a value must be, in words, and whether it is
 
 
 @dataclass(frozen=True)
@@ -58,33 +58,33 @@ class G2DConfig:
         return TEACHER_EMBEDDING if self.reformer == "teacher" else self.embedding
 
 
-def _whole(least: int, most: int) -> tuple[str, Callable[[Any], bool]]:
+def _whole(least: int, most: int) -> Rule:
     return f"a whole number from {least} to {most}", lambda v: type(v) is int and least <= v <= most
 
 
-def _one_of(names: tuple[str, ...]) -> tuple[str, Callable[[Any], bool]]:
+def _one_of(names: tuple[str, ...]) -> Rule:
     return f"one of {', '.join(names)}", lambda v: isinstance(v, str) and v in names
 
 
 def _is_width(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0.01 <= value <= 4
+    return type(value) in (int, float) and 0.01 <= value <= 4
 
 
 def _are_widths(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 4 and all(type(v) is int and 1 <= v <= 4096 for v in value)
 
 
-_KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_KEYS: dict[str, Rule] = {
     "size": ("a multiple of 4 from 16 to 1024", lambda v: type(v) is int and 16 <= v <= 1024 and v % 4 == 0),
-    "tokens": _whole(1, 256),
-    "colours": _whole(2, 65536),
-    "prior_width": _whole(1, 8192),
-    "layers": _whole(1, 128),
-    "heads": _whole(1, 128),
+    "tokens": _whole(4, 128),
+    "colours": _whole(2, 4096),
+    "prior_width": _whole(4, 4096),
+    "layers": _whole(1, 96),
+    "heads": _whole(1, 64),
     "width": ("a number from 0.01 to 4", _is_width),
-    "blocks": _whole(1, 64),
+    "blocks": _whole(1, 32),
     "fill": _one_of(FILLS),
-    "block": _whole(-64, 63),
+    "block": _whole(-32, 31),
     "reads": _one_of(READS),
     "reformer": _one_of(REFORMERS),
     "widths": ("four whole numbers from 1 to 4096", _are_widths),
@@ -92,6 +92,9 @@ _KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "embedding": _whole(1, 65536),
     "start": _whole(0, len(BLOCKS) - 1),
 }
+# Of the encoder, beside size and width: in the card of a recognizer, and in that of the encoder as a completion.
+_ENCODER = ("tokens", "colours", "prior_width", "layers", "heads", "blocks", "fill")
+ENCODER_OPTIONS: dict[str, Rule] = {key: _KEYS[key] for key in _ENCODER}
 # What belongs to one reformer alone; the configuration of the other must not have it.
 _OWN = {"residual": ("widths", "depth", "embedding"), "teacher": ("start",)}
 

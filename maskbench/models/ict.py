@@ -41,6 +41,13 @@ def _windows(size: int, tokens: int) -> Tensor:
     return table
 
 
+def _known_fill(fill: str) -> str:
+    """The same, or a MaskbenchError."""
+    if fill not in FILLS:
+        raise MaskbenchError(f'no fill named "{fill}"; choose one of {", ".join(FILLS)}')
+    return fill
+
+
 class ICT(nn.Module):
     """Faces with holes to completed faces; see the module.
 
@@ -70,9 +77,7 @@ class ICT(nn.Module):
             raise MaskbenchError(
                 f"a picture of {size} x {size} for completion; give sides that {MULTIPLE} divides, from {SMALLEST}"
             )
-        if fill not in FILLS:
-            raise MaskbenchError(f'no fill named "{fill}"; choose one of {", ".join(FILLS)}')
-        self.size, self.tokens, self.fill = size, tokens, fill
+        self.size, self.tokens, self.fill = size, tokens, _known_fill(fill)
         self.prior = AppearancePrior(tokens, colours, prior_width, layers, heads)
         self.upsampler = GuidedUpsampler(width, blocks)
         self.register_buffer("palette", torch.rand(colours, 3) * 2 - 1)
@@ -87,46 +92,69 @@ class ICT(nn.Module):
         Returns:
             (N, tokens^2) int64, row by row.
         """
-        means = self._pooled(faces.double()).flatten(2).transpose(1, 2)
-        palette = self.palette.double()
+        means, palette = self.window_means(faces), self.palette.double()
         return (palette.square().sum(1) - 2 * means @ palette.T).argmin(2)
+
+    def window_means(self, faces: Tensor) -> Tensor:
+        """The mean colour of each token's window: (N, 3, size, size) to (N, tokens^2, 3) float64, row by row."""
+        return self._pooled(faces.double()).flatten(2).transpose(1, 2)
+
+    def quantised(self, faces: Tensor) -> Tensor:
+        """The coarse picture of whole faces: the palette's nearest colours, none of them guessed.
+
+        Args:
+            faces: (N, 3, size, size) in [-1, 1].
+
+        Returns:
+            (N, 3, tokens, tokens) in [-1, 1].
+        """
+        return self._picture(self.palette[self.tokenise(faces)])
 
     def hidden(self, holes: Tensor) -> Tensor:
         """Which windows touch a hole: (N, 1, size, size), above 0.5 is a hole, to (N, tokens^2) bool."""
         return (self._pooled((holes > 0.5).double()) > 0).flatten(1)
 
     def _pooled(self, x: Tensor) -> Tensor:
+        """(N, C, size, size) float64 to (N, C, tokens, tokens)."""
         return self.windows @ x @ self.windows.T
 
-    def appearance(self, faces: Tensor, holes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def _picture(self, colours: Tensor) -> Tensor:
+        """(N, tokens^2, 3), row by row, to (N, 3, tokens, tokens)."""
+        return colours.transpose(1, 2).unflatten(2, (self.tokens, self.tokens))
+
+    def appearance(
+        self, faces: Tensor, holes: Tensor, generator: torch.Generator | None = None, fill: str | None = None
+    ) -> Tensor:
         """The coarse picture: colours of the palette where known, the transformer's guess (``fill``) where hidden.
 
         Args:
             faces: (N, 3, size, size) in [-1, 1]; what they hold inside the hole is not read.
             holes: (N, 1, size, size), 1 = hole (above 0.5).
             generator: of "sample"; the others need none.
+            fill: another than the network's own, which None is.
 
         Returns:
             (N, 3, tokens, tokens) in [-1, 1], with gradients to the transformer for "expected".
 
         Raises:
-            MaskbenchError: another size, or "sample" without a generator.
+            MaskbenchError: another size, no such ``fill``, or "sample" without a generator.
         """
+        fill = self.fill if fill is None else _known_fill(fill)
         height, width = (int(n) for n in faces.shape[2:])
         if (height, width) != (self.size, self.size):
             raise MaskbenchError(f"a picture of {height} x {width} for completion; give {self.size} x {self.size}")
         tokens, hidden = self.tokenise(holed(faces, holes)), self.hidden(holes)
-        colours = torch.where(hidden[..., None], self._guess(tokens, hidden, generator), self.palette[tokens])
-        return colours.transpose(1, 2).unflatten(2, (self.tokens, self.tokens))
+        colours = torch.where(hidden[..., None], self._guess(tokens, hidden, generator, fill), self.palette[tokens])
+        return self._picture(colours)
 
-    def _guess(self, tokens: Tensor, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _guess(self, tokens: Tensor, hidden: Tensor, generator: torch.Generator | None, fill: str) -> Tensor:
         """Colours (N, tokens^2, 3), of which those of hidden tokens count."""
-        if self.fill == "sample":
+        if fill == "sample":
             if generator is None:
                 raise MaskbenchError('fill "sample" draws at random; give a torch.Generator, or choose another fill')
             return self.palette[draw(self.prior, tokens, hidden, generator)]
         logits = self.prior(tokens, hidden)
-        return self.palette[logits.argmax(2)] if self.fill == "argmax" else logits.float().softmax(2) @ self.palette
+        return self.palette[logits.argmax(2)] if fill == "argmax" else logits.float().softmax(2) @ self.palette
 
     def planes(self, faces: Tensor, holes: Tensor, appearance: Tensor) -> Tensor:
         """What the convolutional network reads: the picture with its hole white, and the appearance enlarged.

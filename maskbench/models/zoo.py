@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import MaskbenchError, RecognizerError
-from maskbench.models.g2d_config import G2DConfig, config_values
+from maskbench.models.g2d_config import G2DConfig, config_values, parse_config
 from maskbench.registry import nearest
 
 if TYPE_CHECKING:
@@ -81,15 +82,22 @@ class Network:
             raise MaskbenchError(f"network {self.name} " + ("needs one" if self.config else "has none; take it out"))
         if config == self.config:
             return self
-        from maskbench.models.flops import count_flops, count_parameters
-
-        other = replace(self, config=dict(config))
-        module: Any = other.build(meta=True).to("meta")  # buffers too, which may be elsewhere
-        size = (module.size, module.size)
+        size, embedding_size, parameters, flops = _counted(self.name, parse_config(config))
         return replace(
-            other, input_size=size, embedding_size=module.embedding_size, parameters=count_parameters(module),
-            flops=count_flops(module, size, masks=self.needs_mask),
+            self, config=dict(config), input_size=(size, size), embedding_size=embedding_size, parameters=parameters,
+            flops=flops,
         )  # fmt: skip
+
+
+@lru_cache(maxsize=64)  # counting takes up to a second; a card that is loaded again is not counted again
+def _counted(name: str, config: G2DConfig) -> tuple[int, int, int, int]:
+    """Side of the faces, numbers in a template, parameters and operations of a network of other sizes."""
+    from maskbench.models.flops import count_flops, count_parameters
+
+    network = replace(NETWORKS[name], config=config_values(config))
+    module: Any = network.build(meta=True).to("meta")  # buffers too, which may be elsewhere
+    flops = count_flops(module, (module.size, module.size), masks=network.needs_mask)
+    return module.size, module.embedding_size, count_parameters(module), flops
 
 
 _ARCFACE_TORCH = "deepinsight/insightface, recognition/arcface_torch"

@@ -44,14 +44,10 @@ def palette_of(encoder: ICT, data: OccludedFaces, count: int, seed: int) -> Tens
     colours = []
     for place in places.tolist():
         if isinstance(view := data[0, place], View):
-            colours.append(window_means(encoder, planes(torch.from_numpy(np.ascontiguousarray(view.student))[None])))
+            face = planes(torch.from_numpy(np.ascontiguousarray(view.student))[None])
+            colours.append(encoder.window_means(face)[0])
     found = torch.cat(colours).float() if colours else torch.empty(0, 3)
     return fit_palette(found, len(encoder.palette), seed)
-
-
-def window_means(encoder: ICT, faces: Tensor) -> Tensor:
-    """(N, 3, size, size) to (N tokens^2, 3) float64: the mean colour of each token's window."""
-    return (encoder.windows @ faces.double() @ encoder.windows.T).flatten(2).transpose(1, 2).flatten(0, 1)
 
 
 class Appearance(nn.Module):
@@ -240,15 +236,9 @@ class UpsamplerTraining:
     @torch.no_grad()
     def guide(self, target: Tensor, holes: Tensor) -> Tensor:
         """The appearance that the network learns behind, (N, 3, tokens, tokens)."""
-        encoder, how = self._encoder, self._stage.guide
-        if how == "quantised-truth":
-            colours = encoder.palette[encoder.tokenise(target)]
-            return colours.transpose(1, 2).unflatten(2, (encoder.tokens, encoder.tokens))
-        fill, encoder.fill = encoder.fill, how
-        try:
-            return encoder.appearance(target, holes)
-        finally:
-            encoder.fill = fill
+        if self._stage.guide == "quantised-truth":
+            return self._encoder.quantised(target)
+        return self._encoder.appearance(target, holes, fill=self._stage.guide)
 
     def _painted(self, output: Tensor, target: Tensor, holes: Tensor) -> dict[str, Tensor]:
         how = self._stage.losses

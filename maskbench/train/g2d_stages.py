@@ -16,7 +16,8 @@ from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import atomic_write, write_json
 from maskbench.models.checkpoints import load_state, load_strict, save_state
-from maskbench.models.g2d import G2D, FeatureClassifier, build_g2d, config_values
+from maskbench.models.g2d import G2D, FeatureClassifier, build_encoder, build_g2d, config_values
+from maskbench.models.g2d_config import ENCODER_OPTIONS
 from maskbench.models.ict import ICT
 from maskbench.models.zoo import NETWORKS
 from maskbench.recognizers.base import load_recognizer
@@ -38,7 +39,6 @@ from maskbench.train.templates import teacher_templates
 from maskbench.types import Recognizer, RecognizerSpec
 
 PALETTE = "palette.npy"  # beside the first stage's checkpoint, which holds the transformer alone
-ENCODER_OPTIONS = ("tokens", "colours", "prior_width", "layers", "heads", "blocks", "fill")  # as a card has them
 
 
 def wide_side(template: Template) -> int:
@@ -79,11 +79,7 @@ class Job:
     def encoder(self) -> ICT:
         """The encoder with the weights that its training starts from."""
         torch.manual_seed(self.recipe.seed)
-        network = self.recipe.network
-        return ICT(
-            network.size, network.tokens, network.colours, network.prior_width, network.layers, network.heads,
-            network.width, network.blocks, network.fill,
-        )  # fmt: skip
+        return build_encoder(self.recipe.network)
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ def test_options_are_written_only_where_there_are_any(tmp_path):
         ("ict", {"tokens": 4.0}, '"tokens" must be a whole number from 4 to 128, not 4.0'),
         ("ict", {"layers": True}, '"layers" must be a whole number'), ("ict", {"blocks": 0}, '"blocks" must be'),
         ("ict", {"heads": "8"}, '"heads" must be'), ("ict", {"colours": 1}, '"colours" must be'),
-        ("ict", {"prior_width": 10**9}, '"prior_width" must be'),
+        ("ict", {"prior_width": 10**9}, '"prior_width" must be'), ("ict", {"tokens": 10**400}, '"tokens" must be'),
         ("ict", {"fill": "sample"}, "\"fill\" must be one of expected, argmax, not 'sample'"),
         ("ict", {"fill": ["argmax"]}, '"fill" must be one of'),
     ],
@@ -266,10 +266,12 @@ def test_wrong_options_are_named(network, options, words, tmp_path):
 def test_the_options_that_a_card_may_have_are_the_network_s():
     import inspect
 
+    from maskbench.models.g2d_config import ENCODER_OPTIONS
     from maskbench.models.ict import FILLS, ICT
 
     own = {*inspect.signature(ICT).parameters} - {"size", "width"}
     assert set(learned._OPTIONS["ict"]) == own and set(learned._OPTIONS) <= set(NETWORKS)
+    assert learned._OPTIONS["ict"] is ENCODER_OPTIONS  # those of a recognizer that has it as its encoder
     accepted = [fill for fill in FILLS if learned._OPTIONS["ict"]["fill"][1](fill)]
     assert accepted == ["expected", "argmax"]
 

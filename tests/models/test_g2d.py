@@ -11,8 +11,15 @@ from network_weights import randomised
 from maskbench.errors import MaskbenchError
 from maskbench.models.export import onnx_bytes
 from maskbench.models.flops import count_flops, count_parameters
-from maskbench.models.g2d import FeatureClassifier, G2DConfig, build_g2d, build_reformer, from_values
-from maskbench.models.g2d_config import config_values, parse_config
+from maskbench.models.g2d import (
+    FeatureClassifier,
+    G2DConfig,
+    build_encoder,
+    build_g2d,
+    build_reformer,
+    from_values,
+)
+from maskbench.models.g2d_config import ENCODER_OPTIONS, config_values, parse_config
 from maskbench.models.ict import ICT
 from maskbench.models.inpainter import compose
 from maskbench.models.reformer import PictureTeacher, Reformer, TeacherReformer
@@ -153,6 +160,24 @@ def test_parts_of_a_configuration():
     assert build_g2d(KINDS["teacher"]).reformer.start == 7
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_the_encoder_alone_is_the_network_s(name):
+    """Of the same seed the same weights; and every size arrives where it belongs."""
+    made = []
+    for build in (build_encoder, lambda config: build_g2d(config).encoder):
+        torch.manual_seed(8)
+        made.append(build(KINDS[name]))
+    one, other = (encoder.state_dict() for encoder in made)
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    by_hand = ICT(36, 5, 16, 32, 2, 4, 0.125, 3, "argmax")
+    encoder = build_encoder(replace(SMALL, size=36, tokens=5, blocks=3, fill="argmax"))
+    assert {key: value.shape for key, value in encoder.state_dict().items()} == {
+        key: value.shape for key, value in by_hand.state_dict().items()
+    }
+    assert (encoder.size, encoder.tokens, encoder.fill) == (36, 5, "argmax")
+    assert encoder.prior.layers[0].attention.heads == 4
+
+
 def test_flops_know_masks():
     """Counted on the real device and on meta alike; the picture's reading costs the rest of the encoder too."""
     counts = []
@@ -220,6 +245,8 @@ def _defaults_of_others(config):
     ({"colours": 1}, '"colours" must be a whole number from 2'),
     ({"layers": True}, '"layers" must be'),
     ({"width": float("inf")}, '"width" must be a number from 0.01 to 4'),
+    ({"width": float("nan")}, '"width" must be a number from 0.01 to 4'),
+    ({"width": 10**400}, '"width" must be a number from 0.01 to 4'),
     ({"fill": "sample"}, '"fill" must be one of expected, argmax'),
     ({"block": 2}, '"block" must name one of 2 residual blocks, not 2'),
     ({"block": -3}, '"block" must name one of 2 residual blocks, not -3'),
@@ -239,6 +266,25 @@ def test_malformed_configurations(changes, message):
     with pytest.raises(MaskbenchError, match=message) as caught:
         parse_config(values)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "least", "most"), [
+    ("tokens", 4, 128), ("colours", 2, 4096), ("prior_width", 4, 4096), ("layers", 1, 96), ("heads", 1, 64),
+    ("blocks", 1, 32),
+])  # fmt: skip
+def test_limits_of_the_encoder_can_be_built(key, least, most):
+    wanted, is_valid = ENCODER_OPTIONS[key]
+    assert wanted == f"a whole number from {least} to {most}"
+    assert not any(map(is_valid, (least - 1, most + 1, float(least), True, str(least), 10**400)))
+    for value in (least, most):
+        values = config_values(replace(SMALL, **{"size": 128, "prior_width": 64, key: value}))
+        with torch.device("meta"):
+            build_encoder(parse_config(values))
+
+
+def test_the_default_keeps_the_limits():
+    assert parse_config(config_values(G2DConfig())) == G2DConfig()
+    assert all(is_valid(getattr(G2DConfig(), key)) for key, (_, is_valid) in ENCODER_OPTIONS.items())
 
 
 def test_a_whole_teacher_starts_at_its_first_block():

@@ -70,7 +70,10 @@ def test_tokens_and_what_is_hidden_by_plain_loops(size, tokens):
     pictures, holes = (given[:3] for given in faces(1, max(size, 32)))
     pictures, holes = pictures[..., :size, :size], holes[..., :size, :size]
     palette = network.palette.double().numpy()
-    got, hidden = network.tokenise(pictures), network.hidden(holes)
+    got, hidden, means = network.tokenise(pictures), network.hidden(holes), network.window_means(pictures)
+    coarse = network.quantised(pictures)
+    assert means.shape == (3, tokens**2, 3) and means.dtype == torch.float64
+    assert coarse.shape == (3, 3, tokens, tokens) and coarse.dtype == torch.float32
     assert got.shape == hidden.shape == (3, tokens**2) and (got.dtype, hidden.dtype) == (torch.int64, torch.bool)
     for number in range(3):
         picture, hole = pictures[number].double().numpy(), holes[number, 0].numpy() > 0
@@ -78,8 +81,20 @@ def test_tokens_and_what_is_hidden_by_plain_loops(size, tokens):
             for column, (left, right) in enumerate(windows(size, tokens)):
                 mean = picture[:, top:bottom, left:right].mean(axis=(1, 2))
                 place = row * tokens + column
+                np.testing.assert_allclose(means[number, place], mean, rtol=0, atol=1e-12)
                 assert got[number, place] == ((palette - mean) ** 2).sum(1).argmin()
+                np.testing.assert_array_equal(coarse[number, :, row, column], palette[got[number, place]])
                 assert hidden[number, place] == hole[top:bottom, left:right].any()
+
+
+def test_window_means_are_in_the_order_of_tokens():
+    tall = ICT(SIZE, 2, 4, 8, 1, 2, 0.125, 1)
+    picture = torch.zeros(1, 3, SIZE, SIZE)
+    picture[0, 0, :16, 16:] = 1
+    tall.palette = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    assert tall.window_means(picture)[0, :, 0].tolist() == [0, 1, 0, 0]
+    assert tall.tokenise(picture).tolist() == [[3, 0, 3, 3]]
+    assert tall.quantised(picture)[0, 0].tolist() == [[0, 1], [0, 0]]
 
 
 def test_every_pixel_of_a_hole_lies_in_hidden_tokens_only(network):
@@ -198,6 +213,20 @@ def test_without_a_hole_nothing_is_guessed(network):
     pictures, holes = faces(9)
     found = answers(network.appearance, pictures, torch.zeros_like(holes))
     assert torch.equal(found.flatten(2).transpose(1, 2), network.palette[network.tokenise(pictures)])
+    assert torch.equal(found, network.quantised(pictures))
+
+
+def test_another_fill_for_once(network):
+    """Of every network the same, and the network keeps its own."""
+    pictures, holes = faces(12)
+    for fill in FILLS:
+        found, wanted = (
+            answers(made.appearance, pictures[:1], holes[:1], torch.Generator().manual_seed(3), fill=named)
+            for made, named in ((network, fill), (build(fill=fill), None))
+        )
+        assert torch.equal(found, wanted) and network.fill == "expected"
+    with pytest.raises(MaskbenchError, match='no fill named "mean"; choose one of expected, argmax, sample'):
+        network.appearance(pictures, holes, fill="mean")
 
 
 def test_sizes_and_fills_that_do_not_fit():

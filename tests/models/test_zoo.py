@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -156,6 +157,19 @@ def test_facts_of_other_sizes_are_counted():
     assert network.flops == count_flops(module, (32, 32), masks=True)
     assert NETWORKS["g2d"].configured(NETWORKS["g2d"].config) is NETWORKS["g2d"]
     assert NETWORKS["iresnet18"].configured({}) is NETWORKS["iresnet18"]
+
+
+def test_facts_of_other_sizes_are_counted_once(monkeypatch):
+    """Whichever way the same sizes are written; malformed ones are still refused."""
+    small = config_values(G2DConfig(28, 7, 16, 32, 2, 4, 1.0, 2, widths=(8, 16, 24, 32), depth=10, embedding=24))
+    network = NETWORKS["g2d"].configured(small)
+    monkeypatch.setattr("maskbench.models.flops.count_flops", lambda *a, **k: pytest.fail("counted again"))
+    assert NETWORKS["g2d"].configured(dict(small)) == network
+    other = {**small, "width": 1, "widths": tuple(small["widths"])}
+    found = NETWORKS["g2d"].configured(other)
+    assert found == replace(network, config=other) and type(found.config["width"]) is int
+    with pytest.raises(MaskbenchError, match='"layers" must be a whole number'):
+        NETWORKS["g2d"].configured({**small, "layers": 2.0})
 
 
 @pytest.mark.parametrize(("name", "config", "message"), [

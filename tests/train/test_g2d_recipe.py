@@ -85,7 +85,8 @@ class TestRefused:
         [
             ("network.token=9", 'no setting "network.token"; did you mean "tokens"?'),
             ("network.size=145", 'network: "size" must be a multiple of 4 from 16 to 1024, not 145'),
-            ("network.tokens=200", 'network: "tokens" must be at most "size", 144, not 200'),
+            ("network.tokens=200", 'network: "tokens" must be a whole number from 4 to 128, not 200'),
+            ("network.size=16", 'network: "tokens" must be at most "size", 16, not 18'),
             ("network.heads=5", 'network: "prior_width" must be a multiple of "heads", 5, not 192'),
             ("network.block=4", 'network: "block" must name one of 4 residual blocks, not 4'),
             ("network.fill=sample", 'network.fill "sample" is unknown'),

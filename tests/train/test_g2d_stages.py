@@ -34,7 +34,6 @@ from maskbench.train.g2d_encoder import (
     palette_of,
     pixel_losses,
     token_losses,
-    window_means,
 )
 from maskbench.train.g2d_recipe import ApproximationLosses, PriorStage, ReformerStage, UpsamplerLosses, UpsamplerStage
 from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining, blocks_of, embedded, start_from
@@ -97,14 +96,6 @@ class TestPalette:
         ((pixels, colours, seed),) = given
         np.testing.assert_allclose(pixels.numpy(), np.concatenate(means) / 127.5 - 1, atol=1e-5)
         assert (colours, seed, pixels.dtype) == (8, 9, torch.float32)
-
-    def test_window_means_are_in_the_order_of_tokens(self):
-        tall = ICT(SIDE, 2, 4, 8, 1, 2, 0.125, 1)
-        picture = torch.zeros(1, 3, SIDE, SIDE)
-        picture[0, 0, :16, 16:] = 1
-        tall.palette = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
-        assert window_means(tall, picture)[:, 0].tolist() == [0, 1, 0, 0]
-        assert tall.tokenise(picture).tolist() == [[3, 0, 3, 3]]
 
     def test_faces_that_are_gone_do_not_count(self):
         found = palette_of(encoder(), self.data(Faces(lost=(0, 5))), 6, 0)
