@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--people-pictures", type=int, default=3)
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--recognizer", default="dlib-resnet")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     cv2.setNumThreads(1)
     train = sum(pictures(arguments.faces, arguments.train), [])
     people = pictures(arguments.faces, arguments.probes)

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 BUILTIN: dict[str, str] = {
     "dlib-resnet": "maskbench.recognizers.dlib_resnet:dlib_resnet",
     "maskinv": "maskbench.recognizers.shipped:maskinv",
+    "deocclusion": "maskbench.recognizers.shipped:deocclusion",
     "dummy": "maskbench.recognizers.dummy:dummy",
     "dummy-failing": "maskbench.recognizers.dummy:dummy_failing",
 }
 
 # Trained for maskbench: name -> the weights in ``maskbench.data``, with a card beside them.
-TRAINED: dict[str, str] = {"maskinv": "maskinv/maskinv.safetensors"}
+TRAINED: dict[str, str] = {
+    "maskinv": "maskinv/maskinv.safetensors",
+    "deocclusion": "deocclusion/deocclusion.safetensors",
+}
 
 # What evaluate and grid fit by name on a folder of faces (maskbench.classical).
 CLASSICAL = ("pca", "gpca", "lpp", "sr")

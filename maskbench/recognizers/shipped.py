@@ -30,3 +30,14 @@ def maskinv(device: str = "auto", engine: str = "onnxruntime") -> Recognizer:
         RecognizerError: weights, engine or device are missing.
     """
     return load_checkpoint(str(trained_weights("maskinv")), None, device, engine)
+
+
+def deocclusion(device: str = "auto", engine: str = "onnxruntime") -> Recognizer:
+    """De-occlusion distillation (Li et al., ACM Multimedia 2020): a student of dlib-resnet that reads completed faces.
+
+    An evaluation puts the completion "ga" before it; see docs/methods/deocclusion.md.
+
+    Raises:
+        RecognizerError: weights, engine or device are missing.
+    """
+    return load_checkpoint(str(trained_weights("deocclusion")), None, device, engine)

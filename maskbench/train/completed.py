@@ -1,8 +1,9 @@
 """Training faces whose holes are filled before training begins, for completions that do not learn along.
 
-Completing costs several times what a small student costs. So a recipe may have a few pictures of each face completed
-once (``recognition.variants``), with other masks and another camera each; training goes through them in turn, mirrored
-anew in every epoch. They are kept in the cache folder: other runs with the same completion, masks and seed read them.
+Completing a face costs more than a small student's step on it. So a recipe may have a few pictures of each face
+completed once (``recognition.variants``), with other masks and another camera each; training goes through them in turn,
+mirrored anew in every epoch. They are kept in the cache folder: other runs with the same completion, masks and seed
+read them.
 """
 
 from __future__ import annotations

@@ -3,14 +3,19 @@
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from maskbench import RandomMask
 from maskbench.align import align_face, five_points, template_at
+from maskbench.completions.base import load_completion
+from maskbench.completions.builtin import shipped_learned
+from maskbench.completions.learned import read_completion_card
 from maskbench.digest import file_sha256
 from maskbench.images import read_image
 from maskbench.landmarks.cache import CachedLandmarker
@@ -19,21 +24,50 @@ from maskbench.recognizers.builtin import TRAINED
 from maskbench.recognizers.catalogue import entries
 from maskbench.recognizers.exporting import export_recognizer
 from maskbench.recognizers.shipped import trained_weights
+from maskbench.train.occluded import PutIn
 
 PEOPLE = Path(str(files("maskbench.data") / "demo-people"))
 
 
+class Faces(NamedTuple):
+    """Sixteen people who do not exist: (16, H, W, 3) uint8 crops for recognizers, then for completions.
+
+    Attributes:
+        bare, masked, completed: 150 x 150.
+        wide, painted, guessed: 128 x 128, bare, masked and completed; hidden: (16, 128, 128) uint8, 1 = mask.
+    """
+
+    bare: np.ndarray
+    masked: np.ndarray
+    completed: np.ndarray
+    wide: np.ndarray
+    painted: np.ndarray
+    guessed: np.ndarray
+    hidden: np.ndarray
+
+
 @pytest.fixture(scope="module")
 def faces():
-    """Sixteen aligned faces, and the same with masks."""
-    template, landmarker, masks = template_at("dlib150"), CachedLandmarker("auto"), RandomMask("worn", p=1.0, seed=9)
-    bare, masked = [], []
+    reader, wide = template_at("dlib150"), template_at("wide128")
+    landmarker, masks = CachedLandmarker("auto"), RandomMask("worn", p=1.0, seed=9)
+    crops: dict[tuple[str, str], list[np.ndarray]] = {}
     for path in sorted(PEOPLE.glob("*/*_0001.jpg"))[:16]:
         picture = read_image(path)
         face = landmarker.detect(picture, "")[0]
-        bare.append(align_face(picture, five_points(face), template))
-        masked.append(align_face(masks(picture, path.name, face), five_points(face), template))
-    return np.stack(bare), np.stack(masked)
+        for state, shown in (("bare", picture), ("masked", masks(picture, path.name, face))):
+            for template in (reader, wide):
+                crop = align_face(shown, five_points(face), template)
+                crops.setdefault((state, template.name), []).append(crop)
+    bare, masked, plain, painted = (
+        np.stack(crops[state, template.name]) for template in (reader, wide) for state in ("bare", "masked")
+    )
+    hidden = np.stack([cv2.dilate(np.ptp([a, b], axis=0).max(2).clip(0, 1), np.ones((3, 3), np.uint8))
+                       for a, b in zip(plain, painted, strict=True)])  # fmt: skip
+    guessed = load_completion("ga", "cpu").complete(painted, hidden)
+    put_in, tensors = PutIn(128, reader), [torch.from_numpy(value) for value in (masked, guessed, hidden)]
+    given = [value.permute(0, 3, 1, 2).float() for value in tensors[:2]]
+    completed = put_in(*given, tensors[2][:, None].float()).round().byte().permute(0, 2, 3, 1).numpy()
+    return Faces(bare, masked, completed, plain, painted, guessed, hidden)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -49,30 +83,53 @@ def test_weights_card_and_licence(name):
     assert all(run["seconds"] > 0 and run["recipe"]["method"] == name for run in about["training"]["runs"])
 
 
-def test_maskinv_is_listed_and_knows_whom_it_was_trained_on():
-    assert next(entry for entry in entries() if entry.name == "maskinv").ready
-    assert len(load_recognizer("maskinv", "cpu").training_subjects) == 188
+@pytest.mark.parametrize("name", TRAINED)
+def test_it_is_listed_and_knows_whom_it_was_trained_on(name):
+    assert next(entry for entry in entries() if entry.name == name).ready
+    assert len(load_recognizer(name, "cpu").training_subjects) == 188
 
 
-def test_the_engines_agree(faces):
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_engines_agree(name, faces):
     engines = "onnxruntime", "torch"
-    first, second = (load_recognizer("maskinv", "cpu", engine).embed(faces[1])[0] for engine in engines)
+    first, second = (load_recognizer(name, "cpu", engine).embed(faces.masked)[0] for engine in engines)
     np.testing.assert_allclose(first, second, atol=2e-5)
 
 
-def test_a_mask_moves_the_template_less_than_the_teachers(faces):
-    """On people who do not exist, distances from masked to bare templates in units of those between people."""
-
-    def moved(name: str) -> float:
-        bare, masked = (load_recognizer(name, "cpu").embed(pictures)[0] for pictures in faces)
-        apart = np.linalg.norm(bare[:, None] - bare[None], axis=2)[~np.eye(len(bare), dtype=bool)].mean()
-        return float(np.linalg.norm(bare - masked, axis=1).mean() / apart)
-
-    assert moved("maskinv") < 0.9 * moved("dlib-resnet")
+def moved(name: str, bare: np.ndarray, other: np.ndarray) -> float:
+    """How far templates lie from those of bare faces, in units of the distance between people."""
+    of_bare, of_other = (load_recognizer(name, "cpu").embed(pictures)[0] for pictures in (bare, other))
+    apart = np.linalg.norm(of_bare[:, None] - of_bare[None], axis=2)[~np.eye(len(of_bare), dtype=bool)].mean()
+    return float(np.linalg.norm(of_bare - of_other, axis=1).mean() / apart)
 
 
+def test_a_mask_moves_the_template_of_maskinv_less_than_its_teachers(faces):
+    assert moved("maskinv", faces.bare, faces.masked) < 0.9 * moved("dlib-resnet", faces.bare, faces.masked)
+
+
+def test_a_completed_face_moves_the_template_of_deocclusion_less_than_its_teachers(faces):
+    assert load_recognizer("deocclusion", "cpu").spec.completion == "ga"
+    own = moved("deocclusion", faces.bare, faces.completed)
+    for pictures in (faces.masked, faces.completed):
+        assert own < 0.9 * moved("dlib-resnet", faces.bare, pictures)
+
+
+def test_the_shipped_completion(faces):
+    """Its card, its licence, and that it guesses skin where there was a mask: nearer to the face than the mask was."""
+    path = shipped_learned()["ga"]
+    card = read_completion_card(path)
+    assert card.name == "ga" and card.sha256 == file_sha256(path) and "on-commercial" in card.terms
+    assert "on-commercial" in (path.parent / "LICENSE.txt").read_text()
+    assert path.stat().st_size + trained_weights("deocclusion").stat().st_size <= 25_000_000
+    hidden = faces.hidden > 0
+    off = [np.abs(pictures.astype(int) - faces.wide)[hidden].mean() for pictures in (faces.painted, faces.guessed)]
+    assert off[1] < 0.6 * off[0]
+
+
+@pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("suffix", ["onnx", "safetensors"])
-def test_export_gives_the_same_network(faces, tmp_path, suffix):
-    *_, reference = export_recognizer("maskinv", tmp_path / f"student.{suffix}")
-    again, ours = load_recognizer(reference, "cpu"), load_recognizer("maskinv", "cpu")
-    np.testing.assert_allclose(again.embed(faces[0])[0], ours.embed(faces[0])[0], atol=1e-5)
+def test_export_gives_the_same_network(name, faces, tmp_path, suffix):
+    *_, reference = export_recognizer(name, tmp_path / f"student.{suffix}")
+    again, ours = load_recognizer(reference, "cpu"), load_recognizer(name, "cpu")
+    assert again.spec.completion == ours.spec.completion
+    np.testing.assert_allclose(again.embed(faces.bare)[0], ours.embed(faces.bare)[0], atol=1e-5)

@@ -33,7 +33,7 @@ import ablation as shared  # noqa: E402 - beside this folder: the same table of 
 
 OF_COMPLETIONS = ("completion.epochs=0.5",)
 OF_STUDENTS = (
-    "recognition.variants=1", "recognition.epochs=1", "recognition.optimiser.warm_up=0.1",
+    "recognition.variants=1", "recognition.epochs=0.6", "recognition.optimiser.warm_up=0.1",
     "recognition.optimiser.rate=0.0002",
 )  # fmt: skip
 # name -> settings of the first stage
@@ -86,7 +86,7 @@ def _train(given: argparse.Namespace, out: Path, changes: tuple[str, ...], **mor
     recipe = load_recipe("deocclusion-small", [*changes, f"name={out.name}"])
     torch.set_num_threads(given.threads)
     print(out.name, flush=True)
-    train_deocclusion(recipe, sources, out, machine=Machine("cpu", 1, 1), **more)
+    train_deocclusion(recipe, sources, out, machine=Machine("cpu", workers=1), **more)
 
 
 def completions(given: argparse.Namespace) -> None:
