@@ -78,7 +78,6 @@ def train_maskinv(
     method = MaskInv(student, spec, recipe, faces.subjects, templates, teacher if along else None)
     masks = MaskMix(recipe.masks.recipes, recipe.masks.p, recipe.seed) if recipe.masks.p else None
     data = TrainingFaces(faces, template, masks, recipe.augmentation, recipe.seed, clean=along)
-    plan = plan_of(faces, recipe.batch, recipe.seed, fabric, recipe.sampling)
 
     def validate(step: int) -> dict[str, float]:
         if checked is None or not fabric.is_global_zero:
@@ -86,8 +85,8 @@ def train_maskinv(
         return checked(lambda pictures: embed_with(student, spec, pictures), spec.comparator)
 
     progress = fit(
-        fabric, method, data, plan, recipe.optimiser, recipe.epochs, out, resume, identity, machine,
-        validate=validate if checked else None,
+        fabric, method, data, plan_of(faces, recipe.batch, recipe.seed, fabric, recipe.sampling), recipe.optimiser,
+        recipe.epochs, out, resume, identity, machine, validate=validate if checked else None,
     )  # fmt: skip
     student.load_state_dict(blended(student.state_dict(), start, recipe.blend))
     if not fabric.is_global_zero:

@@ -51,7 +51,7 @@ _NO_INSTANCE = "recognition.losses.instance=none"
 _NO_PAIRS, _NO_TRIPLETS = "recognition.losses.pair_weight=0", "recognition.losses.triplet_weight=0"
 # name -> (what it is, completion, settings of the second stage, the row that it is compared with)
 ROWS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
-    "soft": ("Soft", "ga", (), "dlib-resnet"),
+    "soft": ("Soft", "ga", (), "dlib-resnet--ga"),
     "hard": ("Hard", "ga", ("recognition.losses.instance=hard",), "soft"),
     "ce": ("CE alone", "ga", (_NO_INSTANCE, _NO_PAIRS, _NO_TRIPLETS), "soft"),
     "ce-pair": ("CE + pairs", "ga", (_NO_INSTANCE, _NO_TRIPLETS), "soft"),
@@ -129,7 +129,7 @@ def curves(given: argparse.Namespace) -> None:
 def measure(given: argparse.Namespace) -> None:
     """All students on one protocol, as a table; teacher and students read faces that the same network completed."""
     shared.ROWS |= {name: (told, (), against) for name, (told, _, _, against) in ROWS.items()}
-    shared.measure(given, "*/student/weights.safetensors", ("dlib-resnet",))
+    shared.measure(given, "*/student/weights.safetensors", ("dlib-resnet",), ("dlib-resnet--ga",))
 
 
 def main() -> None:

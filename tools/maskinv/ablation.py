@@ -70,9 +70,14 @@ OTHERS = ("dlib-resnet", "maskinv")
 
 
 def measure(
-    given: argparse.Namespace, pattern: str = "*/weights.safetensors", others: tuple[str, ...] = OTHERS
-) -> None:
-    """All students on one protocol, as a table, after the recognizers ``others``."""
+    given: argparse.Namespace, pattern: str = "*/weights.safetensors", others: tuple[str, ...] = OTHERS,
+    completed: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """All students on one protocol, as a table, after the recognizers ``others``.
+
+    Recognizers ``completed`` come next, each "NAME--COMPLETION" as its result is called, on faces that the completion
+    beside the first student has completed.
+    """
     protocol, masked, results = (given.work / name for name in ("protocol", "masked", "results"))
     if not protocol.exists():
         _maskbench("protocol", "make", "folders", given.people, protocol)
@@ -82,13 +87,15 @@ def measure(
         _maskbench("synthesize", given.people, masked, *(("--recipe", given.mask) if given.mask else ()))
     weights = sorted(given.runs.glob(pattern))
     models = [part for name in (*others, *(f"torch:{path}" for path in weights)) for part in ("--model", name)]
-    _maskbench(
-        "evaluate", *models, "--protocol", protocol, "--faces", given.people, "--masked", masked, "--out", results,
-    )  # fmt: skip
+    where = ("--protocol", protocol, "--faces", given.people, "--masked", masked, "--out", results)
+    _maskbench("evaluate", *models, *where)
+    for name in completed:
+        completion = f"torch:{weights[0].with_name('completion.safetensors')}"
+        _maskbench("evaluate", "--model", name.partition("--")[0], "--completion", completion, *where)
     folder = next(path for path in results.iterdir() if path.is_dir())
     print("| row | seed | UMR-UMP | UMR-MP | MR-MP | EER UMR-MP | UMR-MP against | MR-MP against |")
     print("|---|---|---|---|---|---|---|---|")
-    for name in (*others, *(path.relative_to(given.runs).parts[0] for path in weights)):
+    for name in (*others, *completed, *(path.relative_to(given.runs).parts[0] for path in weights)):
         print(_row(folder, name))
 
 
@@ -99,32 +106,32 @@ def _row(folder: Path, name: str) -> str:
     cells = [_cell(result, condition) for condition in ("UMR-UMP", "UMR-MP", "MR-MP")]
     kind, _, seed = name.rpartition("-")
     told, against = (ROWS[kind][0], ROWS[kind][2]) if kind in ROWS else (name, "dlib-resnet")
-    other = against if against == "dlib-resnet" else f"{against}-{seed}"
+    other = against if against.startswith("dlib-resnet") else f"{against}-{seed}"
     equal_error = 100 * result.metrics["UMR-MP"]["eer"]["value"]
     differences = [
-        "" if name == other else _difference(place, _place(folder, other), condition)
+        "" if name == other else _difference(place, _place(folder, other), other, condition)
         for condition in ("UMR-MP", "MR-MP")
     ]
     return " | ".join(["| " + told, seed if kind in ROWS else "", *cells, f"{equal_error:.2f} %", *differences]) + " |"
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Its results, also where it has a completion before it."""
-    return next(folder.glob(f"{name}--*"), folder / name)
+    """Its results, also where its card puts a completion before it."""
+    return folder / name if (folder / name).is_dir() else next(folder.glob(f"{name}--*"), folder / name)
 
 
 def _cell(result, condition: str) -> str:  # noqa: ANN001 - a Result
     return f"{100 * result.metrics[condition]['fmr100']['fnmr_including_failures']:.1f} %"
 
 
-def _difference(one: Path, other: Path, condition: str) -> str:
+def _difference(one: Path, other: Path, name: str, condition: str) -> str:
     if not other.is_dir():
         return "?"
     # Few people make few folds; the paired subject bootstrap uses all of their pairs.
     found = json.loads(_maskbench("compare", one, other, "--condition", condition, "--bootstrap", 500, "--json"))
     low, high = (100 * value for value in found["bootstrap"])
     resolved = "" if low > 0 or high < 0 else ", unresolved"
-    return f"{other.name}: {100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}){resolved}"
+    return f"{name}: {100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}){resolved}"
 
 
 def _maskbench(*arguments: object) -> str:
