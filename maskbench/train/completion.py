@@ -128,7 +128,7 @@ class CompletionTraining:
         network: of ``completions.learned.NETWORKS``.
         stage: its settings.
         reader: a recognizer for the identity's term, or None.
-        centroids: (N, 2, D) float32: for each training face and its mirror image, the centre of its identity.
+        centroids: (N, D) float32: for each training face the centre of its identity; a row of NaN where there is none.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class CompletionTraining:
         self.every: Mapping[str, int] = {"completion": stage.losses.critic_steps} if adversary else {}
         if adversary:
             self.modules["critics"] = Critics(stage).to(memory_format=torch.channels_last)
-        known = None if centroids is None else centroids[torch.isfinite(centroids).all(dim=2)]
+        known = None if centroids is None else centroids[torch.isfinite(centroids).all(dim=1)]
         self._variance = 1.0 if known is None else float(known.var(dim=0, unbiased=False).mean())
 
     def move(self, device: torch.device) -> None:
@@ -214,9 +214,10 @@ class CompletionTraining:
             found["adversarial"] = sum(kind(answer).mean() for answer in answers)
             loss = loss + how.adversarial * found["adversarial"]
         if self._reader and self._centroids is not None:
-            wanted = self._centroids[batch.index.cpu(), batch.flipped.cpu().long()].to(fake.device)
+            wanted = self._centroids[batch.index.cpu()].to(fake.device)
             known = torch.isfinite(wanted).all(dim=1)
-            templates = self._reader(fake)
+            # Turned back where mirrored: the recognizer's crop does not lie in the middle of the completion's.
+            templates = self._reader(torch.where(batch.flipped[:, None, None, None], fake.flip(3), fake))
             found["identity"] = template_kd(templates[known], wanted[known], "raw-mse", self._variance)
             loss = loss + how.identity * found["identity"]
         return {"loss": loss, **found}

@@ -132,7 +132,7 @@ def _identity_of_completion(recipe: DeocclusionRecipe) -> dict[str, Any]:
 def _identity_reader(
     recipe: DeocclusionRecipe, faces: PreparedFaces, cache: Path | None
 ) -> tuple[Reader, torch.Tensor]:
-    """The teacher, to read completed faces, and the centre of each face's identity (N, 2, D)."""
+    """The teacher, to read completed faces, and the centre of each face's identity (N, D)."""
     teacher = load_recognizer(recipe.teacher, "cpu", "torch")
     module, spec = getattr(teacher, "module", None), teacher.spec
     if module is None:
@@ -140,11 +140,11 @@ def _identity_reader(
             f"recipe {recipe.name}: completion.losses.identity needs a teacher that is a torch network, which "
             f"{recipe.teacher} is not; choose another teacher, or set it to 0"
         )
-    templates = torch.from_numpy(teacher_templates(teacher, faces, cache))
+    templates = torch.from_numpy(teacher_templates(teacher, faces, cache)[:, 0])  # of the faces, not mirrored
     labels, classes = class_labels(faces.subjects, "own")
     numbers = torch.from_numpy(labels)
-    centres = torch.stack([known_centroids(templates[:, side], numbers, classes)[numbers] for side in (0, 1)], dim=1)
-    centres[~torch.isfinite(templates).all(dim=2)] = torch.nan
+    centres = known_centroids(templates, numbers, classes)[numbers]
+    centres[~torch.isfinite(templates).all(dim=1)] = torch.nan
     put_in = PutIn(recipe.completion.size, template_at(spec.template, spec.input_size))
     return Reader(module, NetworkInput(spec), put_in), centres
 

@@ -110,8 +110,8 @@ def test_importing_the_registry_loads_no_engine():
         ("lab/faces@main/a.onnx", 'did you mean "hf:lab/faces@main/a.onnx"'),
         ("buffalo_l", 'did you mean "insightface:buffalo_l"'),
         ("onnx:", '"onnx:" names nothing; write onnx:PATH'),
-        ("zzz:a", "known: dlib-resnet, .*; or a file or pack: onnx:PATH, torch:PATH, fitted:PATH, hf:"),
-        ("", "known: dlib-resnet"),
+        ("zzz:a", "known: deocclusion, dlib-resnet, .*; or a file or pack: onnx:PATH, torch:PATH, fitted:PATH, hf:"),
+        ("", "known: deocclusion, dlib-resnet"),
     ],
 )
 def test_what_was_probably_meant(name, message):

@@ -261,8 +261,8 @@ class TestTurns:
 
 
 def bright(value: float) -> torch.Tensor:
-    """Centroids of three faces, of both sides: templates of pictures that are as bright as that."""
-    return torch.full((3, 2, 3), value) + torch.linspace(-0.1, 0.1, 3)[:, None, None]
+    """Centroids of three faces: templates of pictures that are as bright as that."""
+    return torch.full((3, 3), value) + torch.linspace(-0.1, 0.1, 3)[:, None]
 
 
 class Colour(nn.Module):
@@ -311,19 +311,36 @@ class TestIdentity:
             method.losses("completion", given, rng())["loss"].backward()
         assert method.losses("completion", given, rng())["identity"] < found["identity"]
 
-    def test_the_distance_is_of_the_same_side_in_the_centroids_variance(self):
-        centroids = torch.randn(3, 2, 3, generator=rng(9))
+    def test_the_distance_is_in_the_centroids_variance(self):
+        centroids = torch.randn(3, 3, generator=rng(9))
         method = training(Picture(), colour_reader(), centroids, identity=1.0)
-        variance = float(np.asarray(centroids).reshape(-1, 3).var(axis=0).mean())
-        for flipped in (False, True):
-            given = a_batch(flipped=flipped)
-            target, holes = planes(given.faces), given.holes[:, None].float()
-            ours = colour_reader()(compose(torch.full_like(target, 0.2), target, holes))
-            wanted = centroids[:, int(flipped)]
-            expected = (ours - wanted).square().mean() / variance
-            found = method.losses("completion", given, rng())["identity"]
-            torch.testing.assert_close(found, expected)
-            torch.testing.assert_close(found, template_kd(ours, wanted, "raw-mse", variance))
+        variance = float(np.asarray(centroids).var(axis=0).mean())
+        given = a_batch()
+        target, holes = planes(given.faces), given.holes[:, None].float()
+        ours = colour_reader()(compose(torch.full_like(target, 0.2), target, holes))
+        found = method.losses("completion", given, rng())["identity"]
+        torch.testing.assert_close(found, (ours - centroids).square().mean() / variance)
+        torch.testing.assert_close(found, template_kd(ours, centroids, "raw-mse", variance))
+
+    def test_mirrored_faces_are_read_the_way_round_they_were(self):
+        """By a recognizer whose crop is not in the middle, and which tells left from right."""
+        off = template_at("arcface112")
+        off = replace(off, points=off.points + [9.0, 0.0])
+        spec = replace(SPEC, mean=(127.5,) * 3, std=(127.5,) * 3, colour_order="RGB")
+
+        class Left(Colour):
+            def forward(self, x):
+                return x[..., : x.shape[-1] // 2].mean((2, 3)) * self.scale
+
+        method = training(Picture(), Reader(Left(), NetworkInput(spec), PutIn(SIDE, off)), bright(0.4), identity=1.0)
+        plain = a_batch()
+        turned = replace(
+            plain, faces=plain.faces.flip(2), holes=plain.holes.flip(2), flipped=torch.ones_like(plain.flipped)
+        )
+        first, second = (method.losses("completion", given, rng())["identity"] for given in (plain, turned))
+        torch.testing.assert_close(first, second)
+        wrong = replace(turned, flipped=plain.flipped)
+        assert not torch.isclose(method.losses("completion", wrong, rng())["identity"], first)
 
     def test_faces_without_centroid_do_not_count(self):
         centroids = bright(0.4)
