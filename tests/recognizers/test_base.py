@@ -3,7 +3,7 @@
 import importlib
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -16,12 +16,14 @@ from maskbench.recognizers.base import (
     load_recognizer,
     network_digest,
     resolve_device,
+    spec_defaults,
     spec_digest,
 )
 from maskbench.recognizers.builtin import PREFIXES
 from maskbench.recognizers.dummy import dummy
 from maskbench.recognizers.engines import import_engine, thread_count
 from maskbench.registry import Registry
+from maskbench.types import RecognizerSpec
 
 SPEC = replace(dummy().spec, name="fake", input_size=(4, 6), embedding_size=2)
 FACES = np.zeros((3, 4, 6, 3), np.uint8)
@@ -273,6 +275,18 @@ def test_digest_covers_what_decides_the_vectors(field, value, changes):
 
 
 # --- guarded embedding
+
+
+def test_what_an_older_result_does_not_say_is_the_default():
+    """A specification is what its required fields and the defaults say; each call has its own empty configuration."""
+    required = {"name", "weights_sha256", "input_size", "template", "colour_order", "mean", "std", "embedding_size",
+                "comparator"}  # fmt: skip
+    found = spec_defaults()
+    assert {field.name for field in fields(RecognizerSpec)} == required | found.keys()
+    assert found["completion"] == "" and found["parameters"] is None and found["needs_mask"] is False
+    told = {name: getattr(SPEC, name) for name in required}
+    assert RecognizerSpec(**told, **found) == RecognizerSpec(**told)
+    assert found["config"] == {} and found["config"] is not spec_defaults()["config"]
 
 
 def test_good_vectors_pass():
