@@ -304,8 +304,8 @@ def _check_path(path: Path) -> None:
         raise MaskbenchError(f"{path}: has {size:,} bytes, more than the {LARGEST:,} that a completion may have")
 
 
-def _open(path: Path, card: CompletionCard, device: str, engine: str) -> tuple[Run, str]:
-    """A function from one picture (1, 3, S, S) and its hole (1, 1, S, S) to the completed one; and what runs it."""
+def checked_file(path: Path, card: CompletionCard) -> bytes:
+    """The bytes of a file of weights. Raises MaskbenchError unless they are those that its card describes."""
     from maskbench.models.checkpoints import read_file
 
     data = read_file(path)
@@ -314,6 +314,12 @@ def _open(path: Path, card: CompletionCard, device: str, engine: str) -> tuple[R
             f"{path} has SHA-256 {found}, but {path.with_suffix('.json')} describes {card.sha256}; get the right file, "
             "or check the card anew"
         )
+    return data
+
+
+def _open(path: Path, card: CompletionCard, device: str, engine: str) -> tuple[Run, str]:
+    """A function from one picture (1, 3, S, S) and its hole (1, 1, S, S) to the completed one; and what runs it."""
+    data = checked_file(path, card)
     return (_open_torch if engine == "torch" else _open_onnx)(path, data, card, device)
 
 

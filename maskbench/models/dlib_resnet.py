@@ -101,9 +101,11 @@ class DlibResNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, size, size) float32 to (N, 128) float32, not normalised."""
-        x = F.relu(self.stem["affine"](self.stem["conv"](x)))
-        x = self.blocks(F.max_pool2d(x, 3, stride=2))
-        return self.fc(x.mean(dim=(2, 3)))
+        return self.fc(self.blocks(self.stemmed(x)).mean(dim=(2, 3)))
+
+    def stemmed(self, x: torch.Tensor) -> torch.Tensor:
+        """What the blocks read: (N, 3, size, size) to (N, 32, about size / 4 - 2, the same)."""
+        return F.max_pool2d(F.relu(self.stem["affine"](self.stem["conv"](x))), 3, stride=2)
 
 
 def fold(module: DlibResNet) -> DlibResNet:

@@ -113,6 +113,12 @@ class TeacherReformer(nn.Module):
         self.fc.load_state_dict(teacher.fc.state_dict())
 
 
+def to_teacher() -> tuple[Tensor, Tensor]:
+    """Scale and shift, (3, 1, 1) each, from (pixel - 127.5) / 127.5 to dlib's (pixel - MEAN) / STD."""
+    mean, std = (torch.tensor(part, device="cpu").view(3, 1, 1) for part in (MEAN, STD))
+    return 127.5 / std, (127.5 - mean) / std
+
+
 class PictureTeacher(nn.Module):
     """dlib's whole network, folded, for completed faces in [-1, 1].
 
@@ -129,10 +135,9 @@ class PictureTeacher(nn.Module):
             self.network = DlibResNet(side, folded=True)
         except ValueError as error:
             raise MaskbenchError(str(error)) from error
-        # The network's (pixel - MEAN) / STD, from faces whose pixels went through (pixel - 127.5) / 127.5.
-        mean, std = (torch.tensor(part, device="cpu").view(3, 1, 1) for part in (MEAN, STD))
-        self.register_buffer("scale", 127.5 / std, persistent=False)
-        self.register_buffer("shift", (127.5 - mean) / std, persistent=False)
+        scale, shift = to_teacher()
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, side, side) float32 in [-1, 1] to (N, 128)."""

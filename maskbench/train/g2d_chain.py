@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskbench.completions.builtin import shipped_learned
 from maskbench.digest import config_sha256, file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import read_json
@@ -22,7 +23,7 @@ _DESCRIPTIVE = ("name", "version", "description", "source", "validation_masks") 
 
 def stage_before(recipe: G2DRecipe, stage: str) -> str | None:
     """The stage that another one is built on, if there is one."""
-    if stage == PRIOR or (stage == REFORMER and recipe.reformer.encoder == "random"):
+    if stage == PRIOR or (stage == REFORMER and recipe.reformer.encoder != "stage"):
         return None
     return STAGES[STAGES.index(stage) - 1]
 
@@ -61,9 +62,20 @@ def identity_of(recipe: G2DRecipe, stage: str, before: Path | None) -> dict[str,
     }  # fmt: skip
     if reads_teacher(recipe, stage) and stage != CLASSIFIER:  # what that one is built on has it
         identity["teacher"] = spec_digest(load_recognizer(recipe.teacher, "cpu").spec)
-    if before and (before / WEIGHTS).is_file():
+    if stage == REFORMER and recipe.reformer.encoder == "shipped":
+        identity["before"] = file_sha256(shipped_encoder_file(recipe.name))
+    elif before and (before / WEIGHTS).is_file():
         identity["before"] = file_sha256(before / WEIGHTS)
     return identity
+
+
+def shipped_encoder_file(recipe: str) -> Path:
+    """The weights of the completion "ict" in the package. Raises MaskbenchError, with the recipe, if there are none."""
+    if (found := shipped_learned().get("ict")) is None:
+        raise MaskbenchError(
+            f"recipe {recipe}: no encoder ships with this installation; set reformer.encoder=stage and train one"
+        )
+    return found
 
 
 def checked_stage(folder: Path, stage: str, recipe: G2DRecipe) -> dict[str, Any]:

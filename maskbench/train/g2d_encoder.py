@@ -8,7 +8,7 @@ while the other network learns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,14 @@ from maskbench.train.occluded import OccludedFaces, PutIn, planes
 CRITIC = (64, 128, 256, 512)
 
 
+def some_faces(data: OccludedFaces, count: int) -> Iterator[Tensor]:
+    """``count`` faces of epoch 0, evenly spaced, each (1, 3, H, W) in [-1, 1]; without those that cannot be read."""
+    places = np.unique(np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int))
+    for place in places.tolist():
+        if isinstance(view := data[0, place], View):
+            yield planes(torch.from_numpy(np.ascontiguousarray(view.student))[None])
+
+
 def palette_of(encoder: ICT, data: OccludedFaces, count: int, seed: int) -> Tensor:
     """The palette of training faces: k-means of their tokens' colours, as epoch 0 shows ``count`` of them.
 
@@ -40,12 +48,7 @@ def palette_of(encoder: ICT, data: OccludedFaces, count: int, seed: int) -> Tens
     Raises:
         MaskbenchError: there are fewer different colours than the palette should have.
     """
-    places = np.unique(np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(int))
-    colours = []
-    for place in places.tolist():
-        if isinstance(view := data[0, place], View):
-            face = planes(torch.from_numpy(np.ascontiguousarray(view.student))[None])
-            colours.append(encoder.window_means(face)[0])
+    colours = [encoder.window_means(face)[0] for face in some_faces(data, count)]
     found = torch.cat(colours).float() if colours else torch.empty(0, 3)
     return fit_palette(found, len(encoder.palette), seed)
 

@@ -28,7 +28,7 @@ from maskbench.train.recipe_file import Rules, merged
 
 PRIOR, UPSAMPLER, REFORMER, CLASSIFIER = STAGES = ("prior", "upsampler", "reformer", "classifier")
 GUIDES = ("expected", "argmax", "quantised-truth")
-ENCODERS = ("stage", "random")
+ENCODERS = ("stage", "shipped", "random")
 STARTS = ("teacher", "random")
 SMALLEST_CRITICISED = 24  # pixels: a critic halves three times and then shrinks by two
 
@@ -121,7 +121,8 @@ class ReformerStage:
 
     Attributes:
         start: "teacher": with its weights, where the network has its blocks; or "random".
-        encoder: "stage": the trained one; "random": as it is before any training, which needs no earlier stage.
+        encoder: "stage": the trained one; "shipped": the completion "ict" of the package; "random": as it is before any
+            training. The last two need no earlier stage.
         train_encoder: the encoder learns along, at ``encoder_rate`` of the rate.
         p: share of the faces that are masked; the others are bare.
         losses: with ``margin_weight`` and no other weight it is classification alone.

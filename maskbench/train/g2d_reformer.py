@@ -6,7 +6,7 @@ are those of Li et al., ACM Multimedia 2020, by overlapping authors (``relations
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from maskbench.errors import MaskbenchError
 from maskbench.models.dlib_resnet import DlibResNet, fold
+from maskbench.models.dlib_weights import BLOCKS
 from maskbench.models.g2d import G2D, FeatureClassifier
-from maskbench.models.reformer import PictureTeacher, TeacherReformer
+from maskbench.models.reformer import PictureTeacher, TeacherReformer, to_teacher
 from maskbench.train.data import Batch
 from maskbench.train.deocclusion import Approximation
 from maskbench.train.g2d_recipe import ReformerStage
@@ -29,6 +30,42 @@ def start_from(network: G2D, teacher: Recognizer, recipe: str) -> None:
     """Give a reformer with its teacher's blocks their weights. Raises MaskbenchError as ``blocks_of`` does."""
     assert isinstance(network.reformer, PictureTeacher | TeacherReformer)  # a recipe of another is refused
     network.reformer.load_teacher(fold(blocks_of(teacher, recipe)))
+
+
+def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[Tensor]) -> None:
+    """Let a reformer's first convolution give what its teacher's blocks read: least squares over bare faces.
+
+    A descriptor's cell and the teacher's lie at the same pixels, but for one row and column of cells on every side,
+    which the teacher has not. A reformer that begins behind its teacher's first halving is at another scale than the
+    descriptor: it stays as it is.
+
+    Args:
+        faces: (N, 3, size, size) in [-1, 1], one batch after the other.
+
+    Raises:
+        MaskbenchError: as ``blocks_of``.
+    """
+    reformer = network.reformer
+    if not isinstance(reformer, TeacherReformer) or any(halves for _, _, halves in BLOCKS[: reformer.start]):
+        return
+    given, (scale, shift) = blocks_of(teacher, recipe), to_teacher()
+    size = reformer.conv.in_channels + 1
+    squares = torch.zeros(size, size, dtype=torch.float64)
+    products = torch.zeros(size, reformer.conv.out_channels, dtype=torch.float64)
+    with torch.inference_mode():
+        for batch in faces:
+            wanted = given.blocks[: reformer.start](given.stemmed(batch * scale + shift))
+            read = network.encode(batch, torch.zeros_like(batch[:, :1]))[..., 1:-1, 1:-1]
+            known, wanted = (x.double().permute(0, 2, 3, 1).flatten(0, 2) for x in (read, wanted))
+            known = torch.cat([known, known.new_ones(len(known), 1)], 1)
+            squares += known.T @ known
+            products += known.T @ wanted
+    # A little of the mean square keeps channels that say nothing from deciding anything.
+    squares += torch.eye(size, dtype=torch.float64) * (1e-6 * squares.diagonal().mean())
+    found = torch.linalg.solve(squares, products).float()
+    with torch.no_grad():
+        reformer.conv.weight.copy_(found[:-1].T[..., None, None])
+        reformer.conv.bias.copy_(found[-1])
 
 
 def blocks_of(teacher: Recognizer, recipe: str) -> DlibResNet:

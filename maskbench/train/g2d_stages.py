@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from maskbench.align import Template, template_at
-from maskbench.completions.learned import completion_card
+from maskbench.completions.learned import build, checked_file, completion_card, read_completion_card
 from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import atomic_write, write_json
@@ -22,10 +22,10 @@ from maskbench.models.ict import ICT
 from maskbench.models.zoo import NETWORKS
 from maskbench.recognizers.base import load_recognizer
 from maskbench.train.data import MaskMix
-from maskbench.train.g2d_chain import settings_of
-from maskbench.train.g2d_encoder import Appearance, Features, PriorTraining, UpsamplerTraining, palette_of
+from maskbench.train.g2d_chain import settings_of, shipped_encoder_file
+from maskbench.train.g2d_encoder import Appearance, Features, PriorTraining, UpsamplerTraining, palette_of, some_faces
 from maskbench.train.g2d_recipe import CLASSIFIER, PRIOR, REFORMER, UPSAMPLER, G2DRecipe
-from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining, start_from
+from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining, fit_adapter, start_from
 from maskbench.train.g2d_split import subset
 from maskbench.train.g2d_validation import Identification, MaskedQuality, TokenQuality
 from maskbench.train.loop import Machine, Method
@@ -38,6 +38,7 @@ from maskbench.train.running import WEIGHTS, Run, write_student
 from maskbench.train.templates import teacher_templates
 from maskbench.types import Recognizer, RecognizerSpec
 
+ADAPTER_FACES = 512  # that a reformer's first convolution is fitted on
 PALETTE = "palette.npy"  # beside the first stage's checkpoint, which holds the transformer alone
 
 
@@ -226,8 +227,12 @@ def _reformer(job: Job, begun: Begun) -> Made:
     network = build_g2d(recipe.network)
     if begun.before:
         _load(network.encoder, begun.before)
+    elif stage.encoder == "shipped":
+        network.encoder.load_state_dict(shipped_encoder(recipe).state_dict())
     if stage.start == "teacher":
         start_from(network, load_recognizer(recipe.teacher, "cpu", "torch"), recipe.name)
+        if not begun.again:  # else the checkpoint has it
+            _fit_adapter(job, begun, network)
     teacher = load_recognizer(recipe.teacher, "cpu")
     spec = _spec(recipe, teacher)
     templates = teacher_templates(teacher, begun.kept, job.faces.cache)
@@ -241,6 +246,31 @@ def _reformer(job: Job, begun: Begun) -> Made:
 
     measured = (lambda: checked(network, spec.comparator)) if checked else None
     return Made(method, job.data(begun.kept, stage.p, worn=True), begun.kept, measured, write)
+
+
+def _fit_adapter(job: Job, begun: Begun, network: G2D) -> None:
+    teacher = load_recognizer(job.recipe.teacher, "cpu", "torch")
+    fit_adapter(network, teacher, job.recipe.name, some_faces(job.data(begun.kept, 0.0), ADAPTER_FACES))
+
+
+def shipped_encoder(recipe: G2DRecipe) -> ICT:
+    """The completion "ict" that the package ships, as the encoder of a recipe.
+
+    Raises:
+        MaskbenchError: the package has none, or it has other sizes than the recipe's encoder.
+    """
+    path = shipped_encoder_file(recipe.name)
+    card = read_completion_card(path)
+    network = recipe.network
+    wanted = {"size": network.size, "width": network.width, "template": recipe.template}
+    wanted |= {key: getattr(network, key) for key in ENCODER_OPTIONS}
+    given = {"size": card.size, "width": card.width, "template": card.template, **card.options}
+    if others := sorted(key for key in wanted if wanted[key] != given.get(key)):
+        told = ", ".join(f"{key} {given.get(key)}" for key in others)
+        raise MaskbenchError(f"recipe {recipe.name}: the encoder that ships has {told}; set the same, or train one")
+    found = build(path, checked_file(path, card), card)
+    assert isinstance(found, ICT)
+    return found
 
 
 def _spec(recipe: G2DRecipe, teacher: Recognizer) -> RecognizerSpec:

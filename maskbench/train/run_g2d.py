@@ -21,7 +21,7 @@ from maskbench.train.g2d_chain import check_faces, checked_stage, identity_of, s
 from maskbench.train.g2d_recipe import CLASSIFIER, REFORMER, STAGES, G2DRecipe
 from maskbench.train.g2d_reformer import blocks_of
 from maskbench.train.g2d_split import divided
-from maskbench.train.g2d_stages import MAKERS, Begun, Job, encoder_card, refuse_too_few, wide_side
+from maskbench.train.g2d_stages import MAKERS, Begun, Job, encoder_card, refuse_too_few, shipped_encoder, wide_side
 from maskbench.train.loop import Machine, check_start, fit, launch
 from maskbench.train.occluded import shows
 from maskbench.train.run_deocclusion import Faces
@@ -117,6 +117,8 @@ def _check(job: Job, stages: Sequence[str]) -> None:
         teacher = load_recognizer(recipe.teacher, "cpu", "torch")
         ours = replace(teacher.spec, embedding_size=recipe.network.embedding_size)
         check_sizes(recipe.name, teacher.spec.embedding_size, ours)
+        if recipe.reformer.encoder == "shipped":
+            shipped_encoder(recipe)
         if recipe.reformer.start == "teacher":
             blocks_of(teacher, recipe.name)
     if CLASSIFIER in stages:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from maskbench.errors import MaskbenchError
-from maskbench.models.dlib_resnet import DlibResNet, fold
+from maskbench.models.dlib_resnet import MEAN, DlibResNet, fold
 from maskbench.models.g2d import FeatureClassifier, build_g2d, config_values
 from maskbench.models.ict import ICT
 from maskbench.models.inpainter import compose
@@ -36,7 +36,14 @@ from maskbench.train.g2d_encoder import (
     token_losses,
 )
 from maskbench.train.g2d_recipe import ApproximationLosses, PriorStage, ReformerStage, UpsamplerLosses, UpsamplerStage
-from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining, blocks_of, embedded, start_from
+from maskbench.train.g2d_reformer import (
+    ClassifierTraining,
+    ReformerTraining,
+    blocks_of,
+    embedded,
+    fit_adapter,
+    start_from,
+)
 from maskbench.train.occluded import OccludedFaces, PutIn, planes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -417,6 +424,45 @@ class TestReformer:
         assert torch.equal(made.reformer.conv.weight, before)
         with pytest.raises(MaskbenchError, match="recipe mine: the reformer cannot start from other, only from"):
             blocks_of(SimpleNamespace(spec=SimpleNamespace(name="other")), "mine")
+
+    def test_the_first_convolution_is_fitted_to_what_the_teachers_blocks_read(self):
+        torch.manual_seed(0)
+        teacher = SimpleNamespace(module=DlibResNet(), spec=SimpleNamespace(name="dlib-resnet"))
+        made = network(size=96, reformer="teacher", start=1)
+        start_from(made, teacher, "mine")
+        faces = [torch.rand(2, 3, 96, 96) * 2 - 1 for _ in range(3)]
+        fit_adapter(made, teacher, "mine", iter(faces))
+        with torch.no_grad():
+            known = torch.cat([made.encode(x, torch.zeros(2, 1, 96, 96)) for x in faces])[..., 1:-1, 1:-1]
+            pixels = (torch.cat(faces) * 127.5 + 127.5 - torch.tensor(MEAN).view(3, 1, 1)) / 256
+            wanted = teacher.module.blocks[0](teacher.module.stemmed(pixels))
+            found = made.reformer.conv(known)
+        assert known.shape[2:] == wanted.shape[2:] == (22, 22)
+        table = torch.cat([known, torch.ones(6, 1, 22, 22)], 1).permute(0, 2, 3, 1).flatten(0, 2).double()
+        best = table @ torch.linalg.lstsq(table, wanted.permute(0, 2, 3, 1).flatten(0, 2).double()).solution
+        assert torch.allclose(found.permute(0, 2, 3, 1).flatten(0, 2).double(), best, atol=2e-3 * best.abs().max())
+
+    def test_cells_of_the_descriptor_and_of_the_teacher_show_the_same_pixels(self):
+        """A single bright pixel moves both by one cell where it moves by four pixels, and to the same place."""
+        stem = DlibResNet()
+        for weight in stem.stem.parameters():
+            torch.nn.init.constant_(weight, 0.01)
+        for at in (40, 60):
+            face = torch.zeros(1, 3, 96, 96)
+            face[..., at : at + 4, at : at + 4] = 1  # the pixels of one cell
+            rows = torch.arange(22.0)
+            with torch.no_grad():
+                seen = stem.stemmed(face)[0, 0] - stem.stemmed(torch.zeros_like(face))[0, 0]
+            centre = float((seen.sum(1) * rows).sum() / seen.sum())
+            assert abs(centre + 1 - at / 4) < 0.3  # the teacher's cell 0 is the descriptor's cell 1
+
+    def test_behind_its_teachers_first_halving_it_stays(self):
+        torch.manual_seed(0)
+        teacher = SimpleNamespace(module=DlibResNet(), spec=SimpleNamespace(name="dlib-resnet"))
+        made = network(reformer="teacher", start=10)
+        before = made.reformer.conv.weight.clone()
+        fit_adapter(made, teacher, "mine", iter([]))
+        assert torch.equal(made.reformer.conv.weight, before)
 
     def test_a_teacher_of_other_templates(self):
         with pytest.raises(MaskbenchError, match="recipe mine: the teacher's templates have 7 numbers"):

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from small_runs import HERE, logged, runner
 
 from maskbench.cli.main import main
+from maskbench.completions import builtin
 from maskbench.completions.base import load_completion
 from maskbench.digest import config_sha256, file_sha256
 from maskbench.models.g2d import build_g2d
@@ -336,6 +337,27 @@ class TestChain:
         assert {path.name for path in out.iterdir()} == {"reformer", "classifier"}
         one, other = (folder / "reformer" / "weights.safetensors" for folder in (done[0], out))
         assert one.read_bytes() == other.read_bytes()
+
+    def test_the_encoder_that_ships_is_one_too(self, done, train, tmp_path, monkeypatch):
+        own = tmp_path / "own"
+        own.mkdir()
+        monkeypatch.setattr(builtin, "learned_folder", lambda: own)
+        shipped = "reformer.encoder=shipped"
+        told = message(train, tmp_path / "none", shipped, stages=("reformer",))
+        assert "no encoder ships with this installation; set reformer.encoder=stage and train one" in told
+        for kind in ("safetensors", "json"):
+            shutil.copy(done[0] / "upsampler" / f"weights.{kind}", own / f"ict.{kind}")
+        told = message(train, tmp_path / "none", shipped, "network.blocks=3", stages=("reformer",))
+        assert "the encoder that ships has blocks 2; set the same, or train one" in told
+        assert not (tmp_path / "none").exists()
+        train(tmp_path / "out", shipped, stages=("reformer", "classifier"))
+        for stage in ("reformer", "classifier"):
+            theirs, ours = (folder / stage / "weights.safetensors" for folder in (done[0], tmp_path / "out"))
+            assert theirs.read_bytes() == ours.read_bytes()
+        made = json.loads((tmp_path / "out" / "reformer" / "training.json").read_text())["made_with"]
+        assert made["before"] == file_sha256(own / "ict.safetensors")
+        (own / "ict.safetensors").write_bytes(b"another")
+        assert "describes" in message(train, tmp_path / "none", shipped, stages=("reformer",))
 
     def test_a_random_encoder_needs_none(self, done, train, tmp_path):
         train(tmp_path, "reformer.encoder=random", "reformer.epochs=0.5", stages=("reformer",))

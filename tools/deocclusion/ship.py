@@ -10,47 +10,17 @@ DATA/completions gets the completion ``ga``, DATA/deocclusion the student, whose
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from shipping import TERMS, figures, halved, refuse_other_sets, summary, told
 
 from maskbench.digest import bytes_sha256
 from maskbench.files import read_json, write_bytes, write_json, write_text
-from maskbench.results import read_result
 
 LICENCE = "LicenseRef-maskbench-deocclusion-noncommercial"
-TERMS = "Non-commercial research only; see LICENSE.txt beside the weights."
-SETS = {"celeba256": "CelebA (188 people)", "utk144": "UTKFace (without labels)"}
 SYSTEMS = ("deocclusion--ga", "dlib-resnet", "dlib-resnet--ga")  # what is quoted of results, where it is there
-
-
-def halved(path: Path) -> bytes:
-    """A file of weights in half precision."""
-    state = load_file(path)
-    return save({name: value.to(torch.float16).contiguous() for name, value in sorted(state.items())})
-
-
-def told(sets: list[str]) -> list[str]:
-    """Training sets as the licence speaks of them."""
-    return [SETS.get(name, name) for name in sets]
-
-
-def figures(folder: Path) -> dict:
-    """FNMR at FMR 1 %, EER and accuracy of each system, by condition."""
-    found: dict = {}
-    for name in SYSTEMS:
-        if not (folder / name / "result.json").is_file():
-            continue
-        result = read_result(folder / name / "result.json")
-        found[name] = {
-            condition: {
-                "fnmr_at_fmr100": block["fmr100"]["fnmr_including_failures"], "eer": block["eer"]["value"],
-                "accuracy": block.get("accuracy_10fold", {}).get("mean"),
-            }
-            for condition, block in result.metrics.items()
-        }  # fmt: skip
-    return found
 
 
 def main() -> None:
@@ -64,8 +34,7 @@ def main() -> None:
     first, second = given.run / "completion", given.run / "student"
     reports = {stage.name: read_json(stage / "training.json") for stage in (first, second)}
     for stage, report in reports.items():
-        if list(report["sets"]) != list(SETS):
-            raise SystemExit(f"{given.run}/{stage}: trained on other sets than the cards and the licence speak of")
+        refuse_other_sets(given.run / stage, report)
     completion, student = halved(first / "weights.safetensors"), halved(second / "weights.safetensors")
     rights = {"licence": LICENCE, "terms": TERMS}
     card = read_json(first / "weights.json")
@@ -88,9 +57,8 @@ def main() -> None:
     )  # fmt: skip
     known = (second / "weights.subjects.txt").read_text(encoding="utf-8")
     write_text(out / "deocclusion.subjects.txt", known)
-    keys = ("recipe", "steps", "seconds", "faces", "subjects", "left_out", "final", "versions")
-    runs = [{key: report[key] for key in keys} for report in reports.values()]  # completion, student
-    metrics = {folder.name: figures(folder) for folder in given.results}
+    runs = [summary(report) for report in reports.values()]  # completion, student
+    metrics = {folder.name: figures(folder, SYSTEMS) for folder in given.results}
     write_json(out / "training.json", {"training": {"command": given.command, "runs": runs}, "metrics": metrics})
 
 
