@@ -26,6 +26,7 @@ from maskbench.recognizers.exporting import export_recognizer
 from maskbench.recognizers.shipped import trained_weights
 from maskbench.train.occluded import PutIn
 
+ENGINES = "onnxruntime", "torch"
 PEOPLE = Path(str(files("maskbench.data") / "demo-people"))
 
 
@@ -46,6 +47,12 @@ class Faces(NamedTuple):
     hidden: np.ndarray
 
 
+def changed(plain: np.ndarray, painted: np.ndarray) -> np.ndarray:
+    """(N, H, W) uint8: 1 where two sets of pictures differ, and one pixel round it."""
+    return np.stack([cv2.dilate(np.ptp([a, b], axis=0).max(2).clip(0, 1), np.ones((3, 3), np.uint8))
+                     for a, b in zip(plain, painted, strict=True)])  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def faces():
     reader, wide = template_at("dlib150"), template_at("wide128")
@@ -61,8 +68,7 @@ def faces():
     bare, masked, plain, painted = (
         np.stack(crops[state, template.name]) for template in (reader, wide) for state in ("bare", "masked")
     )
-    hidden = np.stack([cv2.dilate(np.ptp([a, b], axis=0).max(2).clip(0, 1), np.ones((3, 3), np.uint8))
-                       for a, b in zip(plain, painted, strict=True)])  # fmt: skip
+    hidden = changed(plain, painted)
     guessed = load_completion("ga", "cpu").complete(painted, hidden)
     put_in, tensors = PutIn(128, reader), [torch.from_numpy(value) for value in (masked, guessed, hidden)]
     given = [value.permute(0, 3, 1, 2).float() for value in tensors[:2]]
@@ -91,8 +97,7 @@ def test_it_is_listed_and_knows_whom_it_was_trained_on(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_engines_agree(name, faces):
-    engines = "onnxruntime", "torch"
-    first, second = (load_recognizer(name, "cpu", engine).embed(faces.masked)[0] for engine in engines)
+    first, second = (load_recognizer(name, "cpu", engine).embed(faces.masked)[0] for engine in ENGINES)
     np.testing.assert_allclose(first, second, atol=2e-5)
 
 
@@ -114,16 +119,43 @@ def test_a_completed_face_moves_the_template_of_deocclusion_less_than_its_teache
         assert own < 0.9 * moved("dlib-resnet", faces.bare, pictures)
 
 
-def test_the_shipped_completion(faces):
-    """Its card, its licence, and that it guesses skin where there was a mask: nearer to the face than the mask was."""
-    path = shipped_learned()["ga"]
+@pytest.mark.parametrize("name", sorted(shipped_learned()))
+def test_the_shipped_completions(name, faces):
+    """Card, licence, and that they guess skin where there was a mask: nearer to the face than the mask was."""
+    path = shipped_learned()[name]
     card = read_completion_card(path)
-    assert card.name == "ga" and card.sha256 == file_sha256(path) and "on-commercial" in card.terms
-    assert "on-commercial" in (path.parent / "LICENSE.txt").read_text()
-    assert path.stat().st_size + trained_weights("deocclusion").stat().st_size <= 25_000_000
-    hidden = faces.hidden > 0
-    off = [np.abs(pictures.astype(int) - faces.wide)[hidden].mean() for pictures in (faces.painted, faces.guessed)]
+    assert card.name == name and card.sha256 == file_sha256(path) and "on-commercial" in card.terms
+    assert f"{name}.safetensors" in (terms := (path.parent / "LICENSE.txt").read_text()) and "on-commercial" in terms
+    bare, masked, hidden = seen_by(card.template, card.size, faces)
+    first, second = (load_completion(name, "cpu", e).complete(masked, hidden) for e in ENGINES)
+    assert np.abs(first.astype(int) - second).max() <= 1
+    off = [np.abs(pictures.astype(int) - bare)[hidden > 0].mean() for pictures in (masked, first)]
     assert off[1] < 0.6 * off[0]
+
+
+def seen_by(template: str, size: int, faces: Faces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bare and masked crops of a completion, and what is hidden."""
+    if template == "wide128":
+        return faces.wide, faces.painted, faces.hidden
+    bare, masked = (
+        np.stack([cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA) for x in pictures])
+        for pictures in (faces.bare, faces.masked)
+    )
+    return bare, masked, changed(bare, masked)
+
+
+def test_the_two_files_of_deocclusion_are_small():
+    assert shipped_learned()["ga"].stat().st_size + trained_weights("deocclusion").stat().st_size <= 25_000_000
+
+
+def test_how_the_encoder_of_g2d_was_trained():
+    path = shipped_learned()["ict"]
+    assert path.stat().st_size <= 16_000_000
+    about = json.loads((path.parents[1] / "g2d" / "training.json").read_text())
+    runs = {run["stage"]: run for run in about["training"]["runs"]}
+    assert about["training"]["command"] and list(runs)[:2] == ["prior", "upsampler"]
+    assert all(run["seconds"] > 0 and run["final"] and run["recipe"]["method"] == "g2d" for run in runs.values())
+    assert runs["prior"]["trained_faces"] == runs["upsampler"]["trained_faces"]
 
 
 @pytest.mark.parametrize("name", TRAINED)

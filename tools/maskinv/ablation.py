@@ -46,8 +46,8 @@ ROWS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }  # fmt: skip
 
 
-def train(given: argparse.Namespace) -> None:
-    """Every row with every seed, one after the other."""
+def train(given: argparse.Namespace, method: tuple[str, ...] = ("maskinv",)) -> None:
+    """Every row with every seed, one after the other; ``method``: what follows "maskbench train"."""
     for seed in given.seeds:
         for name in given.rows or ROWS:
             out = given.runs / f"{name}-{seed}"
@@ -56,7 +56,7 @@ def train(given: argparse.Namespace) -> None:
             except FileExistsError:
                 continue
             changes = [*BUDGET, *ROWS[name][1], f"seed={seed}", f"name={name}-{seed}"]
-            command = [sys.executable, "-m", "maskbench", "train", "maskinv", "--out", str(out), "--workers", "1"]
+            command = [sys.executable, "-m", "maskbench", "train", *method, "--out", str(out), "--workers", "1"]
             command += [part for path in given.data for part in ("--data", str(path))]
             command += [part for change in changes for part in ("--set", change)]
             command += ["--subjects", str(given.subjects)] if given.subjects else []
@@ -139,9 +139,11 @@ def _maskbench(*arguments: object) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def main() -> None:
-    """Parse the options and run."""
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(
+    told: str | None = __doc__, method: tuple[str, ...] = ("maskinv",), pattern: str = "*/weights.safetensors"
+) -> None:  # fmt: skip
+    """Parse the options and run; the arguments are those of ``train`` and ``measure``, and what --help says."""
+    parse = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parse.add_subparsers(required=True)
     training = parts.add_parser("train")
     training.add_argument("runs", type=Path)
@@ -150,13 +152,13 @@ def main() -> None:
     training.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     training.add_argument("--rows", nargs="+", choices=list(ROWS))
     training.add_argument("--threads", type=int, default=1)
-    training.set_defaults(run=train)
+    training.set_defaults(run=lambda given: train(given, method))
     measuring = parts.add_parser("measure")
     measuring.add_argument("runs", type=Path)
     measuring.add_argument("--people", type=Path, required=True, help="a folder for each of the held-out people")
     measuring.add_argument("--work", type=Path, required=True)
     measuring.add_argument("--mask", type=Path, help="another recipe of masks than worn")
-    measuring.set_defaults(run=measure)
+    measuring.set_defaults(run=lambda given: measure(given, pattern))
     given = parse.parse_args()
     given.runs.mkdir(parents=True, exist_ok=True)
     given.run(given)
