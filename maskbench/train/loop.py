@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,6 +118,21 @@ def launch(machine: Machine, precision: str) -> Any:
             "--devices (and --nodes) as torchrun was told"
         )
     return fabric
+
+
+@contextmanager
+def rank_zero_first(fabric: Any) -> Iterator[None]:
+    """As Fabric's: what is inside runs in the first process, then in the others. A MaskbenchError stays one in all.
+
+    The first one's makes it leave, so that Fabric's last wait for it fails in the others and would hide their own.
+    """
+    try:
+        with fabric.rank_zero_first():
+            yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, MaskbenchError):
+            raise error.__context__ from None
+        raise
 
 
 def fit(

@@ -12,7 +12,7 @@ from maskbench.errors import MaskbenchError
 from maskbench.files import make_folder
 from maskbench.recognizers.base import load_recognizer, spec_digest
 from maskbench.train.data import MaskMix, TrainingFaces
-from maskbench.train.loop import Machine, check_start, fit, launch
+from maskbench.train.loop import Machine, check_start, fit, launch, rank_zero_first
 from maskbench.train.maskinv import MaskInv
 from maskbench.train.prepare import prepare_faces
 from maskbench.train.recipe import Recipe
@@ -66,7 +66,7 @@ def train_maskinv(
         raise MaskbenchError(f"recipe {recipe.name}: teacher and student read other crops; set teacher_view=kept")
     identity = {"recipe": recipe.plain(), "teacher": spec_digest(teacher.spec), "masks": masks_of(recipe)}
     check_start(out, resume, identity)  # before anything that takes long
-    with fabric.rank_zero_first():
+    with rank_zero_first(fabric):
         faces = prepare_faces(sets, template, keep_crops, root=cache)
         checked = None
         if validation:

@@ -23,7 +23,7 @@ from maskbench.train.completion import CompletionTraining, Reader
 from maskbench.train.data import MaskMix, TrainingFaces
 from maskbench.train.deocclusion import Deocclusion, check_sizes, known_centroids
 from maskbench.train.deocclusion_recipe import DeocclusionRecipe
-from maskbench.train.loop import Machine, check_start, fit, launch, worker_count
+from maskbench.train.loop import Machine, check_start, fit, launch, rank_zero_first, worker_count
 from maskbench.train.maskinv import class_labels
 from maskbench.train.network_input import NetworkInput
 from maskbench.train.occluded import OccludedFaces, PutIn, shows, wide_at
@@ -95,7 +95,7 @@ def train_completion(
     make_folder(out)
     check_start(out, resume, identity)
     fabric = launch(machine, stage.precision)
-    with fabric.rank_zero_first():
+    with rank_zero_first(fabric):
         prepared, held_out = faces.ready()
         reader, centroids = _identity_reader(recipe, prepared, faces.cache) if stage.losses.identity else (None, None)
     identity["faces"] = prepared.digest()
@@ -201,7 +201,7 @@ def train_student(
     reader = template_at(spec.template, spec.input_size)
     _check_view(recipe.name, spec, card.size)
     fabric = launch(machine, stage.precision)
-    with fabric.rank_zero_first():
+    with rank_zero_first(fabric):
         prepared, held_out = faces.ready()
         templates = teacher_templates(teacher, prepared, faces.cache)
     identity["faces"] = prepared.digest()
@@ -252,7 +252,7 @@ def _views(
         "settings": {name: settings[name] for name in ("seed", "grow", "augmentation", "masks")},
         "template": [spec.template, *spec.input_size],
     }  # fmt: skip
-    with fabric.rank_zero_first():
+    with rank_zero_first(fabric):
         return completed_faces(data, method, stage.variants, made_with, fabric, worker_count(machine), cache)
 
 

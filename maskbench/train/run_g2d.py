@@ -22,7 +22,7 @@ from maskbench.train.g2d_recipe import CLASSIFIER, REFORMER, STAGES, G2DRecipe
 from maskbench.train.g2d_reformer import blocks_of
 from maskbench.train.g2d_split import divided
 from maskbench.train.g2d_stages import MAKERS, Begun, Job, encoder_card, refuse_too_few, shipped_encoder, wide_side
-from maskbench.train.loop import Machine, check_start, fit, launch
+from maskbench.train.loop import Machine, check_start, fit, launch, rank_zero_first
 from maskbench.train.occluded import shows
 from maskbench.train.run_deocclusion import Faces
 from maskbench.train.running import REPORT, WEIGHTS, Run, Source, Trained, plan_of, write_report
@@ -38,7 +38,7 @@ def _train(job: Job, stage: str, again: bool) -> Trained:
     make_folder(out)
     check_start(out, again, identity)
     fabric = launch(job.machine, settings.precision)
-    with fabric.rank_zero_first():
+    with rank_zero_first(fabric):
         prepared, validation = job.faces.ready()
         kept, held = divided(prepared, recipe.holdout)
         identity["faces"] = kept.digest()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,7 +17,17 @@ from maskbench.align import template_at
 from maskbench.errors import MaskbenchError
 from maskbench.train.data import TrainingFaces
 from maskbench.train.face_sets import open_face_set
-from maskbench.train.loop import LOG, Machine, _optimizer, fit, launch, rate_at, read_log, refuse_other_run
+from maskbench.train.loop import (
+    LOG,
+    Machine,
+    _optimizer,
+    fit,
+    launch,
+    rank_zero_first,
+    rate_at,
+    read_log,
+    refuse_other_run,
+)
 from maskbench.train.prepare import prepare_faces
 from maskbench.train.recipe import Optimiser
 from maskbench.train.sampling import BatchPlan
@@ -172,6 +183,37 @@ class TestMachines:
         monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(MaskbenchError, match="2 processes were started, but training would run on 1"):
             launch(Machine("cpu", 1), "32-true")
+
+
+def test_a_fault_of_the_user_is_not_hidden_by_the_wait_for_a_process_that_left():
+    class Left:
+        @contextmanager
+        def rank_zero_first(self):
+            try:
+                yield
+            finally:
+                raise RuntimeError("connection closed by peer")
+
+    with pytest.raises(MaskbenchError, match="no faces") as caught, rank_zero_first(Left()):
+        raise MaskbenchError("no faces")
+    assert caught.value.__suppress_context__
+    with pytest.raises(RuntimeError, match="closed by peer"), rank_zero_first(Left()):
+        pass
+    with pytest.raises(RuntimeError, match="closed by peer"), rank_zero_first(Left()):
+        raise ValueError("a fault of ours")
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_refused_say_so_in_one_line(people, cache, tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29547", "-m",
+        "maskbench", "train", "maskinv", "--data", str(people), "--validation", str(people), "--out", str(tmp_path),
+        "--accelerator", "cpu", "--devices", "2", "--workers", "0",
+    ]  # fmt: skip
+    environment = {**os.environ, "MASKBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode and "RuntimeError" not in done.stderr, done.stderr
+    assert done.stderr.count("people are also trained on") == 2, done.stderr
 
 
 @pytest.mark.slow
