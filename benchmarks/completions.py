@@ -4,12 +4,12 @@
         [--points points.npz] [--people-pictures 3] [--sheet sheet.png] [method ...]
 
 FACES holds one folder of pictures per person; the two lists name folders, one a line, and share none. The methods are
-fitted on every picture of the first; of each person of the second the first pictures are masked by each recipe
-(seed 0) on the landmarks of the clean picture, aligned to "wide128" by the same landmarks, and completed with the
-mask's own alpha. Error, PSNR and SSIM (windows of 7 pixels whose middle is hidden) are taken over the hidden pixels of
-a face and then averaged over faces; "identity" is the mean cosine between a recognizer's templates of the completed
-face and of the original, less the mean of the originals'. The time is that of the processor, on one thread. A method
-may be torch:PATH, a completion of your own.
+fitted on every picture of the first; of each person of the second the first pictures are masked by each recipe (seed
+0) on the landmarks of the clean picture, aligned by the same landmarks to the method's own template ("wide128" but
+for networks whose card says otherwise), and completed with the mask's own alpha. Error, PSNR and SSIM (windows of 7
+pixels whose middle is hidden) are taken over the hidden pixels of a face and then averaged over faces; "identity" is
+the mean cosine between a recognizer's templates of the completed face and of the original, less the mean of the
+originals'. The time is that of the processor, on one thread. A method may be torch:PATH, a completion of your own.
 --points gives landmarks found earlier: "names" (K,) paths in FACES, "points" (K, 468 or more, 3); else MediaPipe's.
 """
 
@@ -23,8 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskbench.align import estimate_similarity, five_points, template_at, warp
-from maskbench.completions.base import COMPLETIONS, checked_complete, load_completion
+from maskbench.align import Template, estimate_similarity, five_points, template_at, warp
+from maskbench.completions.base import COMPLETIONS, CompletionSpec, checked_complete, load_completion
 from maskbench.digest import array_sha256
 from maskbench.files import cache_root
 from maskbench.images import read_image
@@ -33,7 +33,6 @@ from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.masking.transform import RandomMask
 from maskbench.recognizers.base import checked_embed, load_recognizer
 
-TEMPLATE = template_at("wide128")
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 SHOWN = 8
 
@@ -59,21 +58,29 @@ def find_points(root: Path, names: Iterable[str], known: Path | None) -> dict[st
     return result
 
 
-def aligned(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+def crop_of(spec: CompletionSpec) -> Template:
+    """How a completion's faces are aligned."""
+    return template_at(spec.template, spec.input_size)
+
+
+def aligned(image: np.ndarray, points: np.ndarray, template: Template) -> np.ndarray:
     """The crop of a picture, or of a mask."""
-    return warp(image, estimate_similarity(five_points(mesh_landmarks(points, "")), TEMPLATE.points), TEMPLATE.size)
+    return warp(image, estimate_similarity(five_points(mesh_landmarks(points, "")), template.points), template.size)
 
 
-def probes(root: Path, names: list[str], points: dict[str, np.ndarray], recipe: str) -> list[np.ndarray]:
+def probes(
+    root: Path, names: list[str], points: dict[str, np.ndarray], recipe: str, template: Template
+) -> list[np.ndarray]:
     """Masked faces, masks and originals, aligned: three arrays."""
     transform = RandomMask(recipe, p=1.0, landmarks=points, output="pair")
     rows = []
     for name in names:
         image = read_image(root / name)
         masked, alpha = transform(image, name)
-        mask = aligned(np.where(alpha > 0, np.uint8(255), np.uint8(0)), points[name]) > 0
-        if mask.any():
-            rows.append((aligned(masked, points[name]), mask.astype(np.uint8), aligned(image, points[name])))
+        hidden = np.where(alpha > 0, np.uint8(255), np.uint8(0))
+        crops = [aligned(picture, points[name], template) for picture in (masked, hidden, image)]
+        if crops[1].any():
+            rows.append((crops[0], (crops[1] > 0).astype(np.uint8), crops[2]))
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
@@ -97,18 +104,18 @@ class Identity:
         self._recognizer = load_recognizer(name, "cpu")
         spec = self._recognizer.spec
         self._template = template_at(spec.template, spec.input_size)
-        self._matrix = estimate_similarity(TEMPLATE.points, self._template.points)
 
-    def templates(self, faces: np.ndarray) -> np.ndarray:
-        """Faces aligned to "wide128" to (N, D) float64."""
-        crops = np.stack([warp(face, self._matrix, self._template.size) for face in faces])
+    def templates(self, faces: np.ndarray, template: Template) -> np.ndarray:
+        """Faces aligned to ``template`` to (N, D) float64."""
+        matrix = estimate_similarity(template.points, self._template.points)
+        crops = np.stack([warp(face, matrix, self._template.size) for face in faces])
         return checked_embed(self._recognizer, crops)[0].astype(np.float64)
 
-    def __call__(self, completed: np.ndarray, originals: np.ndarray) -> float:
+    def __call__(self, completed: np.ndarray, originals: np.ndarray, template: Template) -> float:
         """The mean cosine over faces."""
-        wanted = self.templates(originals)
+        wanted = self.templates(originals, template)
         middle = wanted.mean(axis=0)
-        ours, theirs = self.templates(completed) - middle, wanted - middle
+        ours, theirs = self.templates(completed, template) - middle, wanted - middle
         lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
         return float(((ours * theirs).sum(axis=1) / lengths).mean())
 
@@ -130,17 +137,19 @@ def main() -> None:
     train = sum(pictures(arguments.faces, arguments.train), [])
     people = pictures(arguments.faces, arguments.probes)
     points = find_points(arguments.faces, train + sum(people, []), arguments.points)
-    faces = np.stack([aligned(read_image(arguments.faces / name), points[name]) for name in train if name in points])
     chosen = sum(([name for name in found if name in points][: arguments.people_pictures] for found in people), [])
-    fitted = {name: load_completion(name).fit(faces) for name in arguments.methods}
+    methods = [load_completion(name) for name in arguments.methods]
+    wide = template_at("wide128")  # that of all methods that are fitted
+    seen = [name for name in train if name in points] if any(method.spec.needs_fit for method in methods) else []
+    faces = [aligned(read_image(arguments.faces / name), points[name], wide) for name in seen]
+    fitted = [method.fit(np.stack(faces)) if method.spec.needs_fit else method for method in methods]
     print(f"{len(faces)} training faces, {len(people)} people to complete")
     identity = Identity(arguments.recognizer)
-    rows = []
+    sheet = []
     for recipe in arguments.recipes.split(","):
-        masked, masks, originals = probes(arguments.faces, chosen, points, recipe)
-        shown = np.linspace(0, len(masked) - 1, min(SHOWN, len(masked))).astype(int)
-        rows += [np.hstack(masked[shown]), np.hstack(originals[shown])]
-        for name, completion in fitted.items():
+        for number, (name, completion) in enumerate(zip(arguments.methods, fitted, strict=True)):
+            template = crop_of(completion.spec)
+            masked, masks, originals = probes(arguments.faces, chosen, points, recipe, template)
             checked_complete(completion, masked[:1], masks[:1])  # loads what it needs
             start = time.process_time()
             completed = checked_complete(completion, masked, masks)
@@ -148,12 +157,14 @@ def main() -> None:
             error, psnr, ssim = errors(completed, originals, masks)
             print(
                 f"{recipe:6} {name:14} {len(masked)} faces, {masks.mean():.1%} hidden: mean absolute error "
-                f"{error:5.2f}, PSNR {psnr:5.2f} dB, SSIM {ssim:.3f}, identity {identity(completed, originals):.3f}, "
-                f"{1000 * seconds:4.0f} ms a face", flush=True,
+                f"{error:5.2f}, PSNR {psnr:5.2f} dB, SSIM {ssim:.3f}, "
+                f"identity {identity(completed, originals, template):.3f}, {1000 * seconds:4.0f} ms a face", flush=True,
             )  # fmt: skip
-            rows.append(np.hstack(completed[shown]))
+            shown = np.linspace(0, len(masked) - 1, min(SHOWN, len(masked))).astype(int)
+            rows = [masked, originals, completed] if number == 0 else [completed]
+            sheet += [np.hstack([cv2.resize(face, wide.size) for face in row[shown]]) for row in rows]
     if arguments.sheet:
-        cv2.imwrite(str(arguments.sheet), np.vstack(rows)[..., ::-1])
+        cv2.imwrite(str(arguments.sheet), np.vstack(sheet)[..., ::-1])
 
 
 if __name__ == "__main__":
