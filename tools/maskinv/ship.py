@@ -12,11 +12,14 @@ validation people, with ``--try``: prints what the loop's validation says of sev
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
+from shipping import SETS, TERMS, refuse_other_sets, summary
 
 from maskbench.align import template_at
 from maskbench.digest import bytes_sha256
@@ -31,7 +34,6 @@ from maskbench.train.running import Source, blended, embed_with
 from maskbench.train.validation import Validation
 
 LICENCE = "LicenseRef-maskbench-maskinv-noncommercial"
-TERMS = "Non-commercial research only; see LICENSE.txt beside the weights."
 
 
 def figures(folder: Path) -> dict:
@@ -89,8 +91,7 @@ def write(given: argparse.Namespace, state: dict[str, torch.Tensor]) -> None:
     write_bytes(given.out / "maskinv.safetensors", data)
     reports, cards = ([read_json(run / name) for run in given.runs] for name in ("training.json", "weights.json"))
     for run, report in zip(given.runs, reports, strict=True):
-        if list(report["sets"]) != ["celeba256", "utk144"]:
-            raise SystemExit(f"{run}: trained on other sets than the card and the licence speak of")
+        refuse_other_sets(run, report)
     known = (given.runs[0] / "weights.subjects.txt").read_text(encoding="utf-8")
     write_text(given.out / "maskinv.subjects.txt", known)
     made = "; ".join(card["source"] for card in cards)
@@ -99,14 +100,12 @@ def write(given: argparse.Namespace, state: dict[str, torch.Tensor]) -> None:
         given.out / "maskinv.json",
         {
             **cards[0], "name": "maskinv", "sha256": bytes_sha256(data), "licence": LICENCE, "terms": TERMS,
-            "training_data": [*cards[0]["training_data"][:-2], "CelebA (188 people)", "UTKFace (without labels)"],
+            "training_data": [*cards[0]["training_data"][: -len(SETS)], *SETS.values()],
             "source": f"{made}{mean}; weights {given.blend:g} of the student, {1 - given.blend:g} of dlib-resnet",
         },
     )  # fmt: skip
-    keys = ("recipe", "steps", "seconds", "faces", "subjects", "left_out", "versions")
     measured = {folder.name: figures(folder) for folder in given.results}
-    runs = [{key: report[key] for key in keys} for report in reports]
-    about = {"command": given.command, "blend": given.blend, "runs": runs}
+    about = {"command": given.command, "blend": given.blend, "runs": [summary(report) for report in reports]}
     write_json(given.out / "training.json", {"training": about, "metrics": measured})
 
 
