@@ -107,7 +107,7 @@ def build_reformer(config: G2DConfig) -> Reformer | TeacherReformer | PictureTea
         return Reformer(channels, config.widths, config.depth, config.embedding)
     if config.reads == "picture":
         return PictureTeacher(config.size)
-    return TeacherReformer(channels, config.size // MULTIPLE, config.start)
+    return TeacherReformer(channels, config.size // MULTIPLE, config.start, config.adapter)
 
 
 def from_values(values: Mapping[str, Any]) -> G2D:

@@ -32,7 +32,8 @@ class G2DConfig:
         reads: what the reformer reads, "descriptor", or "picture": the completed face.
         reformer: "residual" is ``reformer.Reformer``, "teacher" dlib's network from block ``start`` on.
         widths, depth, embedding: of the residual one alone.
-        start: of the teacher's alone; 0 where it reads the picture, and then it is the whole network.
+        start, adapter: of the teacher's alone: its first block, and the side of the convolution before that; 0 and 1
+            where it reads the picture, and then it is the whole network.
     """
 
     size: int = 256
@@ -51,6 +52,7 @@ class G2DConfig:
     depth: int = 22
     embedding: int = 512
     start: int = 0
+    adapter: int = 1
 
     @property
     def embedding_size(self) -> int:
@@ -91,12 +93,13 @@ _KEYS: dict[str, Rule] = {
     "depth": (f"one of {', '.join(map(str, DEPTHS))}", lambda v: type(v) is int and v in DEPTHS),
     "embedding": _whole(1, 65536),
     "start": _whole(0, len(BLOCKS) - 1),
+    "adapter": ("1 or 3", lambda v: type(v) is int and v in (1, 3)),
 }
 # Of the encoder, beside size and width: in the card of a recognizer, and in that of the encoder as a completion.
 _ENCODER = ("tokens", "colours", "prior_width", "layers", "heads", "blocks", "fill")
 ENCODER_OPTIONS: dict[str, Rule] = {key: _KEYS[key] for key in _ENCODER}
 # What belongs to one reformer alone; the configuration of the other must not have it.
-_OWN = {"residual": ("widths", "depth", "embedding"), "teacher": ("start",)}
+_OWN = {"residual": ("widths", "depth", "embedding"), "teacher": ("start", "adapter")}
 
 
 def config_values(config: G2DConfig) -> dict[str, Any]:
@@ -142,3 +145,5 @@ def _check(config: G2DConfig) -> None:
         raise MaskbenchError(f'"block" must name one of {config.blocks} residual blocks, not {config.block}')
     if config.reads == "picture" and config.start:
         raise MaskbenchError(f'"start" must be 0 where the reformer reads the picture, not {config.start}')
+    if config.reads == "picture" and config.adapter != 1:
+        raise MaskbenchError(f'"adapter" must be 1 where the reformer reads the picture, not {config.adapter}')

@@ -75,7 +75,7 @@ class Reformer(nn.Module):
 
 
 class TeacherReformer(nn.Module):
-    """The rest of dlib's network behind a 1 x 1 convolution, so that a reformer can start where its teacher is.
+    """The rest of dlib's network behind one convolution, so that a reformer can start where its teacher is.
 
     Its blocks read what theirs gave, which is never negative: a rectifier follows the convolution. Their affine layers
     are folded into the convolutions.
@@ -84,16 +84,18 @@ class TeacherReformer(nn.Module):
         channels: of the descriptor.
         side: its height and width, which fix the padding inside the blocks.
         start: the first of the network's 14 blocks (``dlib_weights.BLOCKS``) that is taken.
+        adapter: side of the convolution's kernel, 1 or 3. With 3 the outermost cells have no output: what the blocks
+            then read is as large as what the teacher's read.
 
     Raises:
         MaskbenchError: the descriptor is too small for the blocks that halve it.
     """
 
-    def __init__(self, channels: int, side: int, start: int = 0) -> None:
+    def __init__(self, channels: int, side: int, start: int = 0, adapter: int = 1) -> None:
         super().__init__()
         self.start = start
-        self.conv = nn.Conv2d(channels, BLOCKS[start][0], 1)
-        blocks, left = [], side
+        self.conv = nn.Conv2d(channels, BLOCKS[start][0], adapter)
+        blocks, left = [], side - adapter + 1
         for before, after, halves in BLOCKS[start:]:
             if left < 3:
                 raise MaskbenchError(f"a descriptor of {side} x {side} is too small for the teacher's blocks")

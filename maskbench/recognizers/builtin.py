@@ -9,6 +9,7 @@ BUILTIN: dict[str, str] = {
     "dlib-resnet": "maskbench.recognizers.dlib_resnet:dlib_resnet",
     "maskinv": "maskbench.recognizers.shipped:maskinv",
     "deocclusion": "maskbench.recognizers.shipped:deocclusion",
+    "g2d": "maskbench.recognizers.shipped:g2d",
     "dummy": "maskbench.recognizers.dummy:dummy",
     "dummy-failing": "maskbench.recognizers.dummy:dummy_failing",
 }
@@ -17,6 +18,7 @@ BUILTIN: dict[str, str] = {
 TRAINED: dict[str, str] = {
     "maskinv": "maskinv/maskinv.safetensors",
     "deocclusion": "deocclusion/deocclusion.safetensors",
+    "g2d": "g2d/g2d.safetensors",
 }
 
 # What evaluate and grid fit by name on a folder of faces (maskbench.classical).

@@ -41,3 +41,14 @@ def deocclusion(device: str = "auto", engine: str = "onnxruntime") -> Recognizer
         RecognizerError: weights, engine or device are missing.
     """
     return load_checkpoint(str(trained_weights("deocclusion")), None, device, engine)
+
+
+def g2d(device: str = "auto", engine: str = "onnxruntime") -> Recognizer:
+    """G2D (Ge et al., ICML 2024): a reformer of dlib-resnet's blocks behind the encoder of the completion "ict".
+
+    It reads the mask of every face; see docs/methods/g2d.md.
+
+    Raises:
+        RecognizerError: weights, engine or device are missing.
+    """
+    return load_checkpoint(str(trained_weights("g2d")), None, device, engine)

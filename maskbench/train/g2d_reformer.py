@@ -36,8 +36,8 @@ def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[
     """Let a reformer's first convolution give what its teacher's blocks read: least squares over bare faces.
 
     A descriptor's cell and the teacher's lie at the same pixels, but for one row and column of cells on every side,
-    which the teacher has not. A reformer that begins behind its teacher's first halving is at another scale than the
-    descriptor: it stays as it is.
+    which the teacher has not; nor has a 3 x 3 convolution. A reformer that begins behind its teacher's first halving is
+    at another scale than the descriptor: it stays as it is.
 
     Args:
         faces: (N, 3, size, size) in [-1, 1], one batch after the other.
@@ -49,14 +49,16 @@ def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[
     if not isinstance(reformer, TeacherReformer) or any(halves for _, _, halves in BLOCKS[: reformer.start]):
         return
     given, (scale, shift) = blocks_of(teacher, recipe), to_teacher()
-    size = reformer.conv.in_channels + 1
+    kernel = reformer.conv.kernel_size[0]
+    size = reformer.conv.in_channels * kernel**2 + 1
     squares = torch.zeros(size, size, dtype=torch.float64)
     products = torch.zeros(size, reformer.conv.out_channels, dtype=torch.float64)
     with torch.inference_mode():
         for batch in faces:
             wanted = given.blocks[: reformer.start](given.stemmed(batch * scale + shift))
-            read = network.encode(batch, torch.zeros_like(batch[:, :1]))[..., 1:-1, 1:-1]
-            known, wanted = (x.double().permute(0, 2, 3, 1).flatten(0, 2) for x in (read, wanted))
+            read = network.encode(batch, torch.zeros_like(batch[:, :1]))
+            read = read[..., 1:-1, 1:-1].flatten(2) if kernel == 1 else F.unfold(read, kernel)
+            known, wanted = (x.double().transpose(1, 2).flatten(0, 1) for x in (read, wanted.flatten(2)))
             known = torch.cat([known, known.new_ones(len(known), 1)], 1)
             squares += known.T @ known
             products += known.T @ wanted
@@ -64,7 +66,7 @@ def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[
     squares += torch.eye(size, dtype=torch.float64) * (1e-6 * squares.diagonal().mean())
     found = torch.linalg.solve(squares, products).float()
     with torch.no_grad():
-        reformer.conv.weight.copy_(found[:-1].T[..., None, None])
+        reformer.conv.weight.copy_(found[:-1].T.reshape(reformer.conv.weight.shape))
         reformer.conv.bias.copy_(found[-1])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from maskbench.align import Template, template_at
-from maskbench.completions.learned import build, checked_file, completion_card, read_completion_card
+from maskbench.completions.learned import CompletionCard, build, checked_file, completion_card, read_completion_card
 from maskbench.digest import file_sha256
 from maskbench.errors import MaskbenchError
 from maskbench.files import atomic_write, write_json
@@ -21,6 +21,7 @@ from maskbench.models.g2d_config import ENCODER_OPTIONS
 from maskbench.models.ict import ICT
 from maskbench.models.zoo import NETWORKS
 from maskbench.recognizers.base import load_recognizer
+from maskbench.recognizers.training import read_training_subjects
 from maskbench.train.data import MaskMix
 from maskbench.train.g2d_chain import settings_of, shipped_encoder_file
 from maskbench.train.g2d_encoder import Appearance, Features, PriorTraining, UpsamplerTraining, palette_of, some_faces
@@ -34,7 +35,7 @@ from maskbench.train.occluded import OccludedFaces, PutIn, wide_at
 from maskbench.train.occluded_validation import CompletionQuality
 from maskbench.train.prepare import PreparedFaces
 from maskbench.train.run_deocclusion import WIDE, Faces
-from maskbench.train.running import WEIGHTS, Run, write_student
+from maskbench.train.running import WEIGHTS, Run, write_student, write_subjects
 from maskbench.train.templates import teacher_templates
 from maskbench.types import Recognizer, RecognizerSpec
 
@@ -174,7 +175,7 @@ def _upsampler(job: Job, begun: Begun) -> Made:
     checked = begun.validation and CompletionQuality(
         begun.validation, job.faces.wide, job.inner, recipe.validation_masks
     )
-    features = _features(job) if stage.losses.perceptual or stage.losses.style else None
+    features = features_of(job) if stage.losses.perceptual or stage.losses.style else None
 
     def write(out: Path, run: Run) -> None:
         save_state(encoder.cpu().to(memory_format=torch.contiguous_format), out / WEIGHTS)
@@ -182,6 +183,7 @@ def _upsampler(job: Job, begun: Begun) -> Made:
         names = [face_set.name for face_set in begun.kept.sets]
         card = encoder_card(recipe, file_sha256(out / WEIGHTS), count, names, run.rights, run.source)
         write_json((out / WEIGHTS).with_suffix(".json"), card)
+        write_subjects(out, begun.kept)
 
     measured = (lambda: checked(encoder)) if checked else None
     method = UpsamplerTraining(encoder, stage, features)
@@ -194,7 +196,8 @@ def _load(module: torch.nn.Module, folder: Path) -> None:
     load_strict(module, load_state(path), path)
 
 
-def _features(job: Job) -> Features:
+def features_of(job: Job) -> Features:
+    """What the perceptual and style terms read. Raises MaskbenchError if the teacher has nothing of the kind."""
     recipe, teacher = job.recipe, load_recognizer(job.recipe.teacher, "cpu", "torch")
     module, spec = getattr(teacher, "module", None), teacher.spec
     if module is None:
@@ -224,11 +227,15 @@ def encoder_card(
 def _reformer(job: Job, begun: Begun) -> Made:
     recipe, stage = job.recipe, job.recipe.reformer
     torch.manual_seed(recipe.seed)
-    network = build_g2d(recipe.network)
+    network, shipped = build_g2d(recipe.network), None
     if begun.before:
         _load(network.encoder, begun.before)
     elif stage.encoder == "shipped":
         network.encoder.load_state_dict(shipped_encoder(recipe).state_dict())
+        shipped = read_completion_card(shipped_encoder_file(recipe.name))
+    elif not begun.again:  # colours are no weights: an encoder that has learnt nothing gets those of the faces, too
+        data = job.data(begun.kept, 0.0)
+        network.encoder.palette = palette_of(network.encoder, data, recipe.prior.palette_faces, recipe.seed)
     if stage.start == "teacher":
         start_from(network, load_recognizer(recipe.teacher, "cpu", "torch"), recipe.name)
         if not begun.again:  # else the checkpoint has it
@@ -242,10 +249,21 @@ def _reformer(job: Job, begun: Begun) -> Made:
     )
 
     def write(out: Path, run: Run) -> None:
-        write_student(network.cpu(), spec, teacher, begun.kept, out, run)
+        owed: tuple[Run, Sequence[str], Sequence[str]] = (run, (), ())
+        if shipped:  # brings the data, people and terms that it was made from
+            people = read_training_subjects(shipped_encoder_file(recipe.name)) or ()
+            owed = bound_by(run, shipped), shipped.training_data or (), sorted(people)
+        write_student(network.cpu(), spec, teacher, begun.kept, out, *owed)
 
     measured = (lambda: checked(network, spec.comparator)) if checked else None
     return Made(method, job.data(begun.kept, stage.p, worn=True), begun.kept, measured, write)
+
+
+def bound_by(run: Run, card: CompletionCard) -> Run:
+    """A run whose weights hold those of a completion: both licences and terms."""
+    theirs = card.licence, card.terms
+    rights = [b if a in ("unknown", b) else f"{a} AND {b}" for a, b in zip(run.rights, theirs, strict=True)]
+    return replace(run, rights=(rights[0], rights[1]))
 
 
 def _fit_adapter(job: Job, begun: Begun, network: G2D) -> None:

@@ -17,6 +17,7 @@ from maskbench.errors import MaskbenchError
 from maskbench.files import make_folder, read_json, write_json
 from maskbench.models.checkpoints import read_file, save_state
 from maskbench.recognizers.base import load_recognizer, spec_digest
+from maskbench.recognizers.training import SUFFIX, read_training_subjects
 from maskbench.train.checkpoint import NAME
 from maskbench.train.completed import completed_faces
 from maskbench.train.completion import CompletionTraining, Reader
@@ -42,6 +43,7 @@ from maskbench.train.running import (
     plan_of,
     write_report,
     write_student,
+    write_subjects,
 )  # fmt: skip
 from maskbench.train.templates import teacher_templates
 from maskbench.types import RecognizerSpec
@@ -63,7 +65,7 @@ class Faces:
         self, sources: Sequence[Source], validation: Source | None, keep_crops: bool, cache: Path | None,
         side: int = WIDE,
     ) -> None:  # fmt: skip
-        self.sets, self._validation = [source.open() for source in sources], validation
+        self.sets, self.validation = [source.open() for source in sources], validation
         self._keep, self.cache, self.wide = keep_crops, cache, wide_at(side)
         self._found: tuple[PreparedFaces, PreparedFaces | None] | None = None
 
@@ -71,7 +73,7 @@ class Faces:
         """To train on, and to measure on. Raises MaskbenchError as ``prepare_faces`` and ``held_out_faces`` do."""
         if self._found is None:
             faces = prepare_faces(self.sets, self.wide, self._keep, root=self.cache)
-            held = self._validation and held_out_faces(self._validation, faces, self.wide, self._keep, self.cache)
+            held = self.validation and held_out_faces(self.validation, faces, self.wide, self._keep, self.cache)
             self._found = faces, held
         return self._found
 
@@ -157,6 +159,7 @@ def _write_completion(
     count = sum(weight.numel() for weight in network.parameters())
     names = [face_set.name for face_set in faces.sets]
     write_json(path.with_suffix(".json"), _card_of(recipe, file_sha256(path), count, names, run.rights, run.source))
+    write_subjects(out, faces)
 
 
 def _card_of(
@@ -230,7 +233,8 @@ def train_student(
     _put_beside(completion, network if stage.end_to_end else None, out / beside)
     run = Run(recipe.name, recipe.version, settings, identity, rights)
     more = card.training_data or ("unknown (the completion's)",)
-    write_student(student.cpu(), replace(spec, completion=f"torch:{beside}"), teacher, prepared, out, run, more)
+    theirs = sorted(read_training_subjects(completion) or ())
+    write_student(student.cpu(), replace(spec, completion=f"torch:{beside}"), teacher, prepared, out, run, more, theirs)
     return Trained(out / WEIGHTS, write_report(out, run, prepared, progress, final))
 
 
@@ -273,6 +277,8 @@ def _put_beside(completion: Path, changed: torch.nn.Module | None, path: Path) -
         save_state(changed.cpu().eval().to(memory_format=torch.contiguous_format), path)
         card = {**card, "sha256": file_sha256(path), "source": f"{card['source']}; then trained along with a student"}
     write_json(path.with_suffix(".json"), card)
+    if (known := completion.with_suffix(SUFFIX)).is_file():
+        shutil.copyfile(known, path.with_suffix(SUFFIX))
 
 
 def _check_view(name: str, spec: RecognizerSpec, side: int) -> None:

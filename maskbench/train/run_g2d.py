@@ -18,14 +18,24 @@ from maskbench.recognizers.base import load_recognizer
 from maskbench.train.checkpoint import NAME
 from maskbench.train.deocclusion import check_sizes
 from maskbench.train.g2d_chain import check_faces, checked_stage, identity_of, stage_before
-from maskbench.train.g2d_recipe import CLASSIFIER, REFORMER, STAGES, G2DRecipe
+from maskbench.train.g2d_recipe import CLASSIFIER, REFORMER, STAGES, UPSAMPLER, G2DRecipe
 from maskbench.train.g2d_reformer import blocks_of
 from maskbench.train.g2d_split import divided
-from maskbench.train.g2d_stages import MAKERS, Begun, Job, encoder_card, refuse_too_few, shipped_encoder, wide_side
+from maskbench.train.g2d_stages import (
+    MAKERS,
+    Begun,
+    Job,
+    encoder_card,
+    features_of,
+    refuse_too_few,
+    shipped_encoder,
+    wide_side,
+)
 from maskbench.train.loop import Machine, check_start, fit, launch, rank_zero_first
 from maskbench.train.occluded import shows
 from maskbench.train.run_deocclusion import Faces
 from maskbench.train.running import REPORT, WEIGHTS, Run, Source, Trained, plan_of, write_report
+from maskbench.train.validation import refuse_unlabelled
 
 
 def _train(job: Job, stage: str, again: bool) -> Trained:
@@ -94,11 +104,25 @@ def train_g2d(
             first = stage_before(recipe, stage)
             check_start(folder, True, identity_of(recipe, stage, before[first] if first else None))
         # The report is what a stage writes last. Without a checkpoint nobody could go on, nor has begun here.
-        if resume and (folder / REPORT).is_file():
-            checked_stage(folder, stage, recipe)
+        if (folder / REPORT).is_file():
+            _check_done(job, stage, resume)
             continue
         found[stage] = _train(job, stage, again)
     return found
+
+
+def _check_done(job: Job, stage: str, resume: bool) -> None:
+    """Raise MaskbenchError unless a finished stage is what this run would have made of the same."""
+    folder = job.out / stage
+    if not resume:
+        raise MaskbenchError(
+            f"{folder / REPORT}: a run is there already; go on with --resume, or train into another folder"
+        )
+    made, first = checked_stage(folder, stage, job.recipe), stage_before(job.recipe, stage)
+    weights = job.before[first] / WEIGHTS if first else None
+    if weights and weights.is_file() and made.get("before") != file_sha256(weights):
+        raise MaskbenchError(f"{folder / REPORT}: built on another file than {weights}; train {stage} anew")
+    check_faces(folder, made, divided(job.faces.ready()[0], job.recipe.holdout)[0].digest())
 
 
 def _check(job: Job, stages: Sequence[str]) -> None:
@@ -110,16 +134,27 @@ def _check(job: Job, stages: Sequence[str]) -> None:
     if not shows(job.faces.wide, job.inner):
         shown = f"template {recipe.template} shows more than the crops that faces are kept in"
         raise MaskbenchError(f"recipe {recipe.name}: {shown}; choose another template")
-    first = next(stage for stage in STAGES if stage in stages)
-    if (built_on := stage_before(recipe, first)) and not (job.out / first / REPORT).is_file():
-        checked_stage(job.before[built_on], built_on, recipe)
+    for stage in stages:
+        built_on = stage_before(recipe, stage)
+        if built_on and built_on not in stages and not (job.out / stage / REPORT).is_file():
+            checked_stage(job.before[built_on], built_on, recipe)
+    losses = recipe.upsampler.losses
+    if UPSAMPLER in stages and (losses.perceptual or losses.style):
+        features_of(job)
     if REFORMER in stages:
-        teacher = load_recognizer(recipe.teacher, "cpu", "torch")
-        ours = replace(teacher.spec, embedding_size=recipe.network.embedding_size)
-        check_sizes(recipe.name, teacher.spec.embedding_size, ours)
-        if recipe.reformer.encoder == "shipped":
-            shipped_encoder(recipe)
-        if recipe.reformer.start == "teacher":
-            blocks_of(teacher, recipe.name)
+        _check_teacher(recipe)
+        if job.faces.validation:
+            held_out = job.faces.validation.open()
+            refuse_unlabelled(held_out.name, [face.subject for face in held_out.faces])
     if CLASSIFIER in stages:
         refuse_too_few(recipe, sum(len({face.subject for face in found.faces} - {None}) for found in job.faces.sets))
+
+
+def _check_teacher(recipe: G2DRecipe) -> None:
+    teacher = load_recognizer(recipe.teacher, "cpu")
+    ours = replace(teacher.spec, embedding_size=recipe.network.embedding_size)
+    check_sizes(recipe.name, teacher.spec.embedding_size, ours)
+    if recipe.reformer.encoder == "shipped":
+        shipped_encoder(recipe)
+    if recipe.reformer.start == "teacher":
+        blocks_of(load_recognizer(recipe.teacher, "cpu", "torch"), recipe.name)

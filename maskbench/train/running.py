@@ -209,12 +209,13 @@ class Run:
 
 def write_student(
     student: torch.nn.Module, spec: RecognizerSpec, teacher: Recognizer, faces: PreparedFaces, out: Path, run: Run,
-    more_data: Sequence[str] = (),
+    more_data: Sequence[str] = (), more_people: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Weights, card and list of subjects.
 
     Args:
-        more_data: what else the student owes something to, such as the training set of a completion.
+        more_data: what else the student owes something to, such as the training set of a completion; more_people: the
+            subjects of it.
     """
     module = student.eval().to(memory_format=torch.contiguous_format)
     save_state(unfold(module) if isinstance(module, DlibResNet) else module, out / WEIGHTS)
@@ -222,12 +223,17 @@ def write_student(
     names = dict.fromkeys((*owed, *more_data, *(face_set.name for face_set in faces.sets)))
     spec = replace(spec, training_data=tuple(names), licence=run.rights[0], terms=run.rights[1])
     write_json((out / WEIGHTS).with_suffix(".json"), card_of(spec, file_sha256(out / WEIGHTS), run.source))
-    if known := _known(faces):
+    write_subjects(out, faces, more_people)
+
+
+def write_subjects(out: Path, faces: PreparedFaces, more: Sequence[str] = ()) -> None:
+    """The list of the people that a run's weights know, beside them; none where nobody is labelled."""
+    if known := sorted({*_known(faces), *more}):
         write_text((out / WEIGHTS).with_suffix(SUFFIX), "".join(f"{subject}\n" for subject in known))
 
 
-def _known(faces: PreparedFaces) -> list[str]:
-    return sorted({subject.partition("/")[2] for subject in faces.subjects if subject})
+def _known(faces: PreparedFaces) -> set[str]:
+    return {subject.partition("/")[2] for subject in faces.subjects if subject}
 
 
 def write_report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -65,13 +65,17 @@ def labels_of(faces: PreparedFaces) -> np.ndarray:
     Raises:
         MaskbenchError: a face has no subject, or there are too few for mated and non-mated pairs.
     """
-    names = [subject for subject in faces.subjects if subject is not None]
-    if len(names) < len(faces) or len(set(names)) < 2 or len(set(names)) == len(names):
+    refuse_unlabelled(faces.sets[0].name, faces.subjects)
+    return np.unique(faces.subjects, return_inverse=True)[1]
+
+
+def refuse_unlabelled(name: str, subjects: Sequence[str | None]) -> None:
+    """Raise MaskbenchError, with the set's name, unless all faces have a subject and make both kinds of pairs."""
+    names = {subject for subject in subjects if subject is not None}
+    if None in subjects or len(names) < 2 or len(names) == len(subjects):
         raise MaskbenchError(
-            f"{faces.sets[0].name}: validation needs a folder for each of at least two people, with several "
-            "pictures of some"
+            f"{name}: validation needs a folder for each of at least two people, with several pictures of some"
         )
-    return np.unique(names, return_inverse=True)[1]
 
 
 def verification_rates(bare: np.ndarray, masked: np.ndarray, labels: np.ndarray, comparator: str) -> dict[str, float]:

@@ -147,9 +147,9 @@ def test_a_wrong_recognizer_is_told_before_anything_is_masked(command: str, ship
 
 
 def test_every_recognizer_with_weights_is_a_shipped_one(monkeypatch: pytest.MonkeyPatch):
-    assert builtin.shipped_recognizers() == ["dlib-resnet", "maskinv", "deocclusion"]
+    assert builtin.shipped_recognizers() == ["dlib-resnet", "maskinv", "deocclusion", "g2d"]
     monkeypatch.setitem(builtin.BUILTIN, "later", "some.module:factory")
-    assert builtin.shipped_recognizers() == ["dlib-resnet", "maskinv", "deocclusion", "later"]
+    assert builtin.shipped_recognizers() == ["dlib-resnet", "maskinv", "deocclusion", "g2d", "later"]
     assert set(builtin.WITHOUT_WEIGHTS) <= set(builtin.BUILTIN)
 
 

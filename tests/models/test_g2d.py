@@ -233,7 +233,7 @@ def test_a_configuration_comes_back(name):
 
 def _defaults_of_others(config):
     """What a configuration forgets: the other reformer's keys."""
-    keys = ("widths", "depth", "embedding") if config.reformer == "teacher" else ("start",)
+    keys = ("widths", "depth", "embedding") if config.reformer == "teacher" else ("start", "adapter")
     return {key: getattr(G2DConfig(), key) for key in keys}
 
 
@@ -287,10 +287,17 @@ def test_the_default_keeps_the_limits():
     assert all(is_valid(getattr(G2DConfig(), key)) for key, (_, is_valid) in ENCODER_OPTIONS.items())
 
 
-def test_a_whole_teacher_starts_at_its_first_block():
-    values = {**config_values(KINDS["whole teacher"]), "start": 3}
-    with pytest.raises(MaskbenchError, match='"start" must be 0 where the reformer reads the picture, not 3'):
+@pytest.mark.parametrize(("key", "wanted"), [("start", 0), ("adapter", 1)])
+def test_a_whole_teacher_starts_at_its_first_block_and_has_no_adapter(key, wanted):
+    values = {**config_values(KINDS["whole teacher"]), key: 3}
+    with pytest.raises(MaskbenchError, match=f'"{key}" must be {wanted} where the reformer reads the picture, not 3'):
         parse_config(values)
+
+
+@pytest.mark.parametrize("value", [0, 2, 5, True, 3.0])
+def test_adapters_that_there_are_none_of(value):
+    with pytest.raises(MaskbenchError, match='"adapter" must be 1 or 3'):
+        parse_config({**config_values(KINDS["teacher"]), "adapter": value})
 
 
 def test_sizes_that_do_not_fit_each_other_are_told():

@@ -108,8 +108,8 @@ def test_other_depths_and_numbers_of_stages_are_refused(widths, depth):
 # ---------------------------------------------------------------- the teacher's rest
 
 
-@pytest.mark.parametrize("start", [0, 3, 4, 13])
-def test_the_rest_is_the_teacher_s(teacher, start):
+@pytest.mark.parametrize(("start", "adapter"), [(0, 1), (0, 3), (3, 1), (4, 3), (13, 1)])
+def test_the_rest_is_the_teacher_s(teacher, start, adapter):
     """Behind a convolution that passes its channels on, it gives what the teacher gives from there."""
     with torch.inference_mode():
         x = torch.relu(teacher.stem["conv"](torch.randn(2, 3, 104, 104, generator=torch.Generator().manual_seed(2))))
@@ -117,11 +117,12 @@ def test_the_rest_is_the_teacher_s(teacher, start):
         expected = teacher.fc(teacher.blocks(x).mean((2, 3)))
         for block in teacher.blocks[:start]:
             x = block(x)
-        found = TeacherReformer(x.shape[1], x.shape[-1], start).eval()
+        rim = adapter // 2
+        found = TeacherReformer(x.shape[1], x.shape[-1] + 2 * rim, start, adapter).eval()
         found.load_teacher(teacher)
-        found.conv.weight.copy_(torch.eye(x.shape[1])[:, :, None, None])
+        found.conv.weight.zero_()[..., rim, rim] = torch.eye(x.shape[1])
         found.conv.bias.zero_()
-        torch.testing.assert_close(found(x), expected)
+        torch.testing.assert_close(found(torch.nn.functional.pad(x, [rim] * 4, value=7.0)), expected)
 
 
 def test_odd_and_even_sides_halve_as_in_the_teacher():

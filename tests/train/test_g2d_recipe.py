@@ -38,7 +38,8 @@ class TestShipped:
         sizes = found.network
         assert (sizes.size, sizes.tokens, sizes.colours, sizes.prior_width) == (144, 18, 128, 192)
         assert (sizes.layers, sizes.heads, sizes.width, sizes.blocks) == (6, 6, 0.5, 4)
-        assert (sizes.reformer, sizes.start, found.reformer.start) == ("teacher", 0, "teacher")
+        assert (sizes.reformer, sizes.start, sizes.adapter, sizes.block) == ("teacher", 0, 3, 0)
+        assert found.reformer.start == "teacher"
         assert (found.teacher, found.template, found.upsampler.guide) == ("dlib-resnet", "dlib150", "expected")
         assert found.upsampler.losses.adversarial == 0 and 0 < found.reformer.p < 1
         assert {getattr(found, stage).precision for stage in STAGES} == {"bf16-mixed"}
@@ -57,8 +58,9 @@ class TestShipped:
         upsampler = sum(before * after * taps + after for before, after, taps in convolutions)
         blocks = [(32, 32)] * 3 + [(32, 64)] + [(64, 64)] * 3 + [(64, 128)] + [(128, 128)] * 2 + [(128, 256)]
         blocks += [(256, 256)] * 3
-        reformer = 128 * 32 + 32 + sum(9 * after * (before + after) + 2 * after for before, after in blocks) + 256 * 128
-        assert count("g2d-small") == prior + upsampler + reformer == 9_910_595
+        rest = sum(9 * after * (before + after) + 2 * after for before, after in blocks) + 256 * 128
+        reformer = 9 * 128 * 32 + 32 + rest
+        assert count("g2d-small") == prior + upsampler + reformer == 9_943_363
         assert count("g2d") == pytest.approx(178.5e6, rel=0.01)
 
     @pytest.mark.parametrize("name", ["g2d", "g2d-small"])
@@ -153,7 +155,7 @@ class TestWhatStagesDependOn:
         sizes = [set(settings(recipe, stage)["network"]) for stage in STAGES]
         assert sizes[0] == {"size", "tokens", "colours", "prior_width", "layers", "heads"}
         assert sizes[1] - sizes[0] == {"width", "blocks", "fill"}
-        assert sizes[2] == sizes[3] == sizes[1] | {"block", "reads", "reformer", "start"}
+        assert sizes[2] == sizes[3] == sizes[1] | {"block", "reads", "reformer", "start", "adapter"}
 
     def test_the_teacher_where_it_is_read(self, settings):
         def told(*changes):

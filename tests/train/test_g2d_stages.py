@@ -425,20 +425,24 @@ class TestReformer:
         with pytest.raises(MaskbenchError, match="recipe mine: the reformer cannot start from other, only from"):
             blocks_of(SimpleNamespace(spec=SimpleNamespace(name="other")), "mine")
 
-    def test_the_first_convolution_is_fitted_to_what_the_teachers_blocks_read(self):
+    @pytest.mark.parametrize("adapter", [1, 3])
+    def test_the_first_convolution_is_fitted_to_what_the_teachers_blocks_read(self, adapter):
         torch.manual_seed(0)
         teacher = SimpleNamespace(module=DlibResNet(), spec=SimpleNamespace(name="dlib-resnet"))
-        made = network(size=96, reformer="teacher", start=1)
+        made = network(size=104, reformer="teacher", start=1, adapter=adapter)
         start_from(made, teacher, "mine")
-        faces = [torch.rand(2, 3, 96, 96) * 2 - 1 for _ in range(3)]
+        faces = [torch.rand(2, 3, 104, 104) * 2 - 1 for _ in range(3)]
         fit_adapter(made, teacher, "mine", iter(faces))
         with torch.no_grad():
-            known = torch.cat([made.encode(x, torch.zeros(2, 1, 96, 96)) for x in faces])[..., 1:-1, 1:-1]
+            whole = torch.cat([made.encode(x, torch.zeros(2, 1, 104, 104)) for x in faces])
+            rows = range(adapter)
+            known = torch.cat([whole[..., 1 + y - adapter // 2 :, 1 + x - adapter // 2 :][..., :24, :24]
+                               for y in rows for x in rows], 1)  # fmt: skip
             pixels = (torch.cat(faces) * 127.5 + 127.5 - torch.tensor(MEAN).view(3, 1, 1)) / 256
             wanted = teacher.module.blocks[0](teacher.module.stemmed(pixels))
-            found = made.reformer.conv(known)
-        assert known.shape[2:] == wanted.shape[2:] == (22, 22)
-        table = torch.cat([known, torch.ones(6, 1, 22, 22)], 1).permute(0, 2, 3, 1).flatten(0, 2).double()
+            found = made.reformer.conv(whole[..., 1:-1, 1:-1] if adapter == 1 else whole)
+        assert known.shape[2:] == wanted.shape[2:] == (24, 24)
+        table = torch.cat([known, torch.ones(6, 1, 24, 24)], 1).permute(0, 2, 3, 1).flatten(0, 2).double()
         best = table @ torch.linalg.lstsq(table, wanted.permute(0, 2, 3, 1).flatten(0, 2).double()).solution
         assert torch.allclose(found.permute(0, 2, 3, 1).flatten(0, 2).double(), best, atol=2e-3 * best.abs().max())
 

@@ -43,7 +43,9 @@ from maskbench.train.running import Source
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = dict(zip(STAGES, (PriorTraining, UpsamplerTraining, ReformerTraining, ClassifierTraining), strict=True))
 RUN = {"checkpoint.safetensors", "left_out.csv", "log.jsonl", "training.json", "weights.json", "weights.safetensors"}
-OF_STAGE = {"prior": {"palette.npy"}, "reformer": {"weights.subjects.txt"}}
+OF_STAGE = {
+    "prior": {"palette.npy"}, "upsampler": {"weights.subjects.txt"}, "reformer": {"weights.subjects.txt"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +349,10 @@ class TestChain:
         assert "no encoder ships with this installation; set reformer.encoder=stage and train one" in told
         for kind in ("safetensors", "json"):
             shutil.copy(done[0] / "upsampler" / f"weights.{kind}", own / f"ict.{kind}")
+        bound = {"training_data": ["theirs"], "licence": "of the encoder", "terms": "research"}
+        card = json.loads((own / "ict.json").read_text())
+        (own / "ict.json").write_text(json.dumps({**card, **bound}))
+        (own / "ict.subjects.txt").write_text("somebody else\n")
         told = message(train, tmp_path / "none", shipped, "network.blocks=3", stages=("reformer",))
         assert "the encoder that ships has blocks 2; set the same, or train one" in told
         assert not (tmp_path / "none").exists()
@@ -354,6 +360,10 @@ class TestChain:
         for stage in ("reformer", "classifier"):
             theirs, ours = (folder / stage / "weights.safetensors" for folder in (done[0], tmp_path / "out"))
             assert theirs.read_bytes() == ours.read_bytes()
+        card = json.loads((tmp_path / "out" / "reformer" / "weights.json").read_text())
+        assert {"theirs", "people"} <= set(card["training_data"]) and card["licence"] == "none AND of the encoder"
+        known = (tmp_path / "out" / "reformer" / "weights.subjects.txt").read_text().splitlines()
+        assert "somebody else" in known and len(known) > 1 and known == sorted(known)
         made = json.loads((tmp_path / "out" / "reformer" / "training.json").read_text())["made_with"]
         assert made["before"] == file_sha256(own / "ict.safetensors")
         (own / "ict.safetensors").write_bytes(b"another")
@@ -363,6 +373,7 @@ class TestChain:
         train(tmp_path, "reformer.encoder=random", "reformer.epochs=0.5", stages=("reformer",))
         torch.manual_seed(0)
         started = build_g2d(quick().network).encoder.state_dict()
+        started["palette"] = load_file(done[0] / "upsampler" / "weights.safetensors")["palette"]  # is that of the faces
         found = load_file(tmp_path / "reformer" / "weights.safetensors")
         assert all(torch.equal(found[f"encoder.{name}"], value) for name, value in started.items())
 
@@ -391,6 +402,32 @@ class TestRefused:
         save_file({name: value + 1 for name, value in load_file(path).items()}, path)
         (folder / "training.json").write_text(json.dumps({**record, "weights": file_sha256(path)}))
         assert "its run had before = " in message(train, begun, stages=("reformer",), resume=True)
+
+    def test_a_stage_that_is_done_on_other_faces_or_another_encoder(self, begun, people, strangers, cache):
+        """Nothing is left to train, but the question is not the one that was answered."""
+        others = runner(train_g2d, quick, [Source(people)], cache)
+        assert "trained on other faces than these" in message(others, begun, stages=("prior",), resume=True)
+        folder = begun / "upsampler"
+        path, record = folder / "weights.safetensors", json.loads((folder / "training.json").read_text())
+        save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+        (folder / "training.json").write_text(json.dumps({**record, "weights": file_sha256(path)}))
+        (begun / "reformer" / "checkpoint.safetensors").unlink()  # which would tell as well
+        ours = runner(train_g2d, quick, [Source(people), Source(strangers)], cache)
+        assert f"built on another file than {path}; train reformer anew" in message(ours, begun, resume=True)
+
+    def test_a_finished_stage_without_its_checkpoint_is_not_overwritten(self, begun, train):
+        (begun / "prior" / "checkpoint.safetensors").unlink()
+        before = weights(begun)
+        assert "a run is there already; go on with --resume" in message(train, begun, stages=("prior",))
+        assert weights(begun) == before
+
+    def test_what_a_later_stage_lacks_is_told_before_the_first_begins(self, train, strangers, tmp_path):
+        told = message(train, tmp_path / "new", stages=("prior", "reformer"))
+        assert "upsampler/weights.safetensors: no such file" in told
+        held_out = {"validation": Source(strangers)}
+        assert "validation needs a folder for each" in message(train, tmp_path / "new", **held_out)
+        told = message(train, tmp_path / "new", "upsampler.losses.perceptual=1", "upsampler.losses.features=[no]")
+        assert "no" in told and not (tmp_path / "new").exists()
 
     def test_a_run_in_the_way(self, begun, train):
         for stage in STAGES:

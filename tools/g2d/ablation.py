@@ -24,16 +24,22 @@ def _deep(depth: int) -> tuple[str, ...]:
     return (*_OWN, "network.widths=[48, 96, 192, 384]", f"network.depth={depth}")
 
 
+_TERMS = "reformer.losses={{instance_weight: {}, pair_weight: {}, triplet_weight: {}}}".format
 # name -> (what it is, settings, the row that it is compared with)
 ROWS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "greedy": ("greedy, by relations", (), "dlib-resnet"),
+    "greedy": ("greedy, the recipe's terms", (), "dlib-resnet"),
     "random": ("encoder without training", ("reformer.encoder=random",), "greedy"),
     "scratch": (
-        "encoder from scratch, with the reformer", ("reformer.encoder=random", "reformer.train_encoder=true"), "greedy",
+        "encoder from scratch, with the reformer",
+        ("reformer.encoder=random", "reformer.train_encoder=true", "reformer.encoder_rate=1"), "greedy",
     ),
     "end-to-end": ("encoder learns along", ("reformer.train_encoder=true",), "greedy"),
-    "classes": ("classification alone", (_CLASSES,), "greedy"),
-    "picture": ("completed picture", ("network.reads=picture",), "greedy"),
+    "instance": ("without relations", (_TERMS(2, 0, 0),), "greedy"),
+    "relations": ("relations alone", (_TERMS(0, 1, 2),), "greedy"),
+    "classes": ("classification alone, its classes begun with the teacher's templates", (_CLASSES,), "greedy"),
+    "picture": ("completed picture", ("network.reads=picture", "network.adapter=1"), "greedy"),
+    "last-block": ("descriptor of the last block", ("network.block=-1",), "greedy"),
+    "1x1": ("a first convolution of 1 x 1", ("network.adapter=1",), "greedy"),
     "depth-22": ("residual reformer from scratch, 22 layers", _deep(22), "greedy"),
     "depth-10": ("the same, 10 layers", _deep(10), "depth-22"),
     "depth-34": ("the same, 34 layers", _deep(34), "depth-22"),

@@ -23,7 +23,7 @@ from maskbench.files import read_json, write_bytes, write_json, write_text
 from maskbench.train.g2d_recipe import REFORMER, STAGES, UPSAMPLER
 
 LICENCE = "LicenseRef-maskbench-g2d-noncommercial"
-SYSTEMS = ("g2d", "dlib-resnet")  # what is quoted of results, where it is there
+SYSTEMS = ("g2d", "dlib-resnet", "maskinv", "deocclusion--ga")  # what is quoted of results, where it is there
 
 
 def put(stage: Path, folder: Path, name: str) -> None:
