@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -528,3 +530,22 @@ class TestCommand:
         for stage in STAGES[:2]:
             one, other = (folder / stage / "weights.safetensors" for folder in (tmp_path, done[0]))
             assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_by_torchrun_train_all_stages(people, strangers, cache, tmp_path):
+    """With a critic and an encoder that learns along, for then not every weight gets a gradient on its own."""
+    changes = (*QUICK, "classifier.batch=4", "reformer.train_encoder=true")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29547", "-m",
+        "maskbench", "train", "g2d", "--data", str(people), "--data", str(strangers), "--out", str(tmp_path),
+        "--accelerator", "cpu", "--devices", "2", "--workers", "0",
+        *(part for change in changes for part in ("--set", change)),
+    ]  # fmt: skip
+    environment = {**os.environ, "MASKBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    for stage in STAGES:
+        found = {path.name for path in (tmp_path / stage).iterdir()}
+        assert found >= RUN | OF_STAGE.get(stage, set()), stage
+        assert json.loads((tmp_path / stage / "training.json").read_text())["steps"] > 0
