@@ -84,8 +84,11 @@ class TeacherReformer(nn.Module):
         channels: of the descriptor.
         side: its height and width, which fix the padding inside the blocks.
         start: the first of the network's 14 blocks (``dlib_weights.BLOCKS``) that is taken.
-        adapter: side of the convolution's kernel, 1 or 3. With 3 the outermost cells have no output: what the blocks
-            then read is as large as what the teacher's read.
+        adapter: side of the convolution's kernel, 1 or 3.
+
+    A descriptor has one row and column of cells on every side that the teacher's blocks do not read. They are left out,
+    by a 3 x 3 convolution without padding anyway, for else the blocks that halve would meet other cells than the
+    teacher's. Behind its first halving the teacher is at another scale, and nothing is left out.
 
     Raises:
         MaskbenchError: the descriptor is too small for the blocks that halve it.
@@ -94,8 +97,9 @@ class TeacherReformer(nn.Module):
     def __init__(self, channels: int, side: int, start: int = 0, adapter: int = 1) -> None:
         super().__init__()
         self.start = start
+        self.at_scale = not any(halves for _, _, halves in BLOCKS[:start])
         self.conv = nn.Conv2d(channels, BLOCKS[start][0], adapter)
-        blocks, left = [], side - adapter + 1
+        blocks, left = [], side - 2 * self._rim - adapter + 1
         for before, after, halves in BLOCKS[start:]:
             if left < 3:
                 raise MaskbenchError(f"a descriptor of {side} x {side} is too small for the teacher's blocks")
@@ -106,7 +110,15 @@ class TeacherReformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, side, side) float32 to (N, 128)."""
-        return self.fc(self.blocks(F.relu(self.conv(x))).mean(dim=(2, 3)))
+        return self.fc(self.blocks(F.relu(self.conv(self.seen(x)))).mean(dim=(2, 3)))
+
+    @property
+    def _rim(self) -> int:
+        return int(self.at_scale and self.conv.kernel_size[0] == 1)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Those cells of a descriptor that the first convolution reads."""
+        return x[..., 1:-1, 1:-1] if self._rim else x
 
     def load_teacher(self, teacher: DlibResNet) -> None:
         """Copy the weights of a folded network's blocks and linear layer; our first convolution stays as it is."""

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from maskbench.errors import MaskbenchError
 from maskbench.models.dlib_resnet import DlibResNet, fold
-from maskbench.models.dlib_weights import BLOCKS
 from maskbench.models.g2d import G2D, FeatureClassifier
 from maskbench.models.reformer import PictureTeacher, TeacherReformer, to_teacher
 from maskbench.train.data import Batch
@@ -35,9 +34,8 @@ def start_from(network: G2D, teacher: Recognizer, recipe: str) -> None:
 def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[Tensor]) -> None:
     """Let a reformer's first convolution give what its teacher's blocks read: least squares over bare faces.
 
-    A descriptor's cell and the teacher's lie at the same pixels, but for one row and column of cells on every side,
-    which the teacher has not; nor has a 3 x 3 convolution. A reformer that begins behind its teacher's first halving is
-    at another scale than the descriptor: it stays as it is.
+    What it gives and what the teacher's blocks read lie at the same pixels (``TeacherReformer``). A reformer that
+    begins behind its teacher's first halving is at another scale than the descriptor: it stays as it is.
 
     Args:
         faces: (N, 3, size, size) in [-1, 1], one batch after the other.
@@ -46,7 +44,7 @@ def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[
         MaskbenchError: as ``blocks_of``.
     """
     reformer = network.reformer
-    if not isinstance(reformer, TeacherReformer) or any(halves for _, _, halves in BLOCKS[: reformer.start]):
+    if not isinstance(reformer, TeacherReformer) or not reformer.at_scale:
         return
     given, (scale, shift) = blocks_of(teacher, recipe), to_teacher()
     kernel = reformer.conv.kernel_size[0]
@@ -56,8 +54,7 @@ def fit_adapter(network: G2D, teacher: Recognizer, recipe: str, faces: Iterable[
     with torch.inference_mode():
         for batch in faces:
             wanted = given.blocks[: reformer.start](given.stemmed(batch * scale + shift))
-            read = network.encode(batch, torch.zeros_like(batch[:, :1]))
-            read = read[..., 1:-1, 1:-1].flatten(2) if kernel == 1 else F.unfold(read, kernel)
+            read = F.unfold(reformer.seen(network.encode(batch, torch.zeros_like(batch[:, :1]))), kernel)
             known, wanted = (x.double().transpose(1, 2).flatten(0, 1) for x in (read, wanted.flatten(2)))
             known = torch.cat([known, known.new_ones(len(known), 1)], 1)
             squares += known.T @ known
