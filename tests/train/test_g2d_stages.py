@@ -504,6 +504,8 @@ class TestClassifier:
 @pytest.mark.slow
 def test_a_step_of_each_stage_at_the_papers_size():
     """256 x 256 pixels, 48 x 48 tokens, all widths; of the transformer's 30 layers, which are all alike, two."""
+    from maskbench.train.g2d_recipe import STAGES
+    from maskbench.train.loop import _optimizer
     from maskbench.train.recipe import load_recipe
 
     recipe = load_recipe("g2d", ["network.layers=2"])
@@ -523,9 +525,14 @@ def test_a_step_of_each_stage_at_the_papers_size():
         lambda: ReformerTraining(made, spec, recipe.reformer, "g2d", ["a", "b"], templates),
         lambda: ClassifierTraining(FeatureClassifier(128, 2), made, np.arange(2)),
     )  # fmt: skip
-    for make in methods:
-        method = make()
+    for stage, make in zip(STAGES, methods, strict=True):
+        method, settings = make(), getattr(recipe, stage).optimiser
         for turn in method.turns:
+            optimiser = _optimizer(method, turn, settings, fused=False)
             method.losses(turn, given, rng())["loss"].backward()
-            grads = [w.grad for group in method.parameters_of(turn) for w in group["params"] if w.grad is not None]
-            assert grads and all(bool(torch.isfinite(grad).all()) for grad in grads)
+            learns = [w for group in optimiser.param_groups for w in group["params"] if w.grad is not None]
+            assert learns and all(bool(torch.isfinite(w.grad).all()) for w in learns)
+            before = [w.detach().clone() for w in learns]
+            optimiser.step()
+            assert any(not torch.equal(w, old) for w, old in zip(learns, before, strict=True))
+            optimiser.zero_grad()
