@@ -148,6 +148,18 @@ def _check(job: Job, stages: Sequence[str]) -> None:
             refuse_unlabelled(held_out.name, [face.subject for face in held_out.faces])
     if CLASSIFIER in stages:
         refuse_too_few(recipe, sum(len({face.subject for face in found.faces} - {None}) for found in job.faces.sets))
+    for stage in stages:
+        _check_batch(job, stage)
+
+
+def _check_batch(job: Job, stage: str) -> None:
+    batch, labelled = getattr(job.recipe, stage).batch, stage == CLASSIFIER
+    count = sum(not labelled or face.subject is not None for found in job.faces.sets for face in found.faces)
+    if count < batch:
+        raise MaskbenchError(
+            f"recipe {job.recipe.name}: {count} {'labelled ' if labelled else ''}faces are too few for a step of the "
+            f"stage {stage}; give more, or set {stage}.batch"
+        )
 
 
 def _check_teacher(recipe: G2DRecipe) -> None:

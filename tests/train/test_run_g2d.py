@@ -429,7 +429,10 @@ class TestRefused:
         held_out = {"validation": Source(strangers)}
         assert "validation needs a folder for each" in message(train, tmp_path / "new", **held_out)
         told = message(train, tmp_path / "new", "upsampler.losses.perceptual=1", "upsampler.losses.features=[no]")
-        assert "no" in told and not (tmp_path / "new").exists()
+        assert "no" in told
+        told = message(train, tmp_path / "new", "classifier.batch=99")
+        assert "labelled faces are too few for a step of the stage classifier; give more, or set classifier" in told
+        assert not (tmp_path / "new").exists()
 
     def test_a_run_in_the_way(self, begun, train):
         for stage in STAGES:
