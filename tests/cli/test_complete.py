@@ -246,7 +246,7 @@ def test_bad_input_is_one_line(photographs, tmp_path, capsys):
     (tmp_path / "nothing").mkdir()
     for given, words in (
         ((photographs, out, "--method", "teela"), 'did you mean "telea"'),
-        ((photographs, out, "--method", "ict"), "has no weights"),
+        ((photographs, out, "--method", "idgan"), "has no weights"),
         ((photographs, out, "--method", "torch:gone.safetensors"), "gone.safetensors: cannot be read"),
         ((tmp_path / "gone", out, "--method", "telea"), "gone"),
         ((tmp_path / "nothing", out, "--method", "telea"), "no images found"),

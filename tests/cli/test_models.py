@@ -100,7 +100,7 @@ def test_the_list_names_completions_too(call, plain_packs):
     start = next(number for number, line in enumerate(lines) if line.startswith("completion "))
     assert lines[start].split() == ["completion", "what", "fitted", "parameters", "licence", "ready"]
     assert any(line.split()[:3] == ["rpca", "method", "yes"] and line.endswith("yes") for line in lines[start:])
-    assert any(line.startswith("ict ") and line.endswith("no weights in this version") for line in lines[start:])
+    assert any(line.startswith("idgan ") and line.endswith("no weights in this version") for line in lines[start:])
     assert lines[-1].startswith("torch:PATH ")
 
 
