@@ -50,8 +50,9 @@ STAGES = ("completion", "student")
 LEFT = {
     "completion": {"checkpoint.safetensors", "left_out.csv", "log.jsonl", "training.json", "weights.json",
                    "weights.safetensors", "weights.subjects.txt"},
-    "student": {"checkpoint.safetensors", "completion.json", "completion.safetensors", "left_out.csv", "log.jsonl",
-                "training.json", "weights.json", "weights.safetensors", "weights.subjects.txt"},
+    "student": {"checkpoint.safetensors", "completion.json", "completion.safetensors", "completion.subjects.txt",
+                "left_out.csv", "log.jsonl", "training.json", "weights.json", "weights.safetensors",
+                "weights.subjects.txt"},
 }  # fmt: skip
 
 
