@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import torch
+from small_tensors import rng
 
 from maskbench.align import template_at
 from maskbench.errors import ImageError
 from maskbench.models.g2d import G2D, G2DConfig, build_g2d
 from maskbench.models.ict import ICT
+from maskbench.train.data import Batch
 from maskbench.train.g2d_recipe import STAGES, G2DRecipe
 from maskbench.train.occluded import wide_at
 from maskbench.train.prepare import wide_template
@@ -96,3 +98,34 @@ class Bands:
         worn = image.copy()
         worn[alpha > 0] = (255, 0, 255)
         return SimpleNamespace(image=worn, alpha=alpha)
+
+
+def some_holes(count=3) -> torch.Tensor:
+    """(N, 1, side, side) of 0 and 1: rectangles, and none in the last."""
+    holes = torch.zeros(count, 1, SIDE, SIDE)
+    holes[0, 0, 9:17, 8:27] = 1
+    holes[1, 0, 20:, :9] = 1
+    return holes
+
+
+def a_batch(holes=None, seed=0, index=None, flipped=False) -> Batch:
+    holes = some_holes() if holes is None else holes
+    count = len(holes)
+    faces = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8))
+    rows = torch.arange(count) if index is None else torch.tensor(index)
+    flips = torch.full((count,), flipped)
+    return Batch(rows, faces, holes.flatten(1).any(1), flips, None, [], None, holes[:, 0].to(torch.uint8))
+
+
+def moved_by(method, turn, given) -> set[str]:
+    """The names "module/parameter" that a step of one turn moves, of all the method's and some others' modules."""
+    loss = method.losses(turn, given, rng())["loss"]
+    groups = [weight for group in method.parameters_of(turn) for weight in group["params"] if weight.requires_grad]
+    for module in method.modules.values():
+        module.zero_grad()
+    loss.backward()
+    taken = {id(weight) for weight in groups if weight.grad is not None and bool(weight.grad.any())}
+    return {
+        f"{name}/{key}" for name, module in method.modules.items() for key, weight in module.named_parameters()
+        if id(weight) in taken
+    }  # fmt: skip
