@@ -27,6 +27,7 @@ from maskbench.train.running import (
     held_out_faces,
     mask_digests,
     plan_of,
+    share_of,
     write_report,
     write_student,
 )  # fmt: skip
@@ -61,6 +62,7 @@ def train_maskinv(
     template = template_at(spec.template, spec.input_size)
     along = recipe.teacher_view == "same"
     fabric = launch(machine, recipe.precision)
+    share_of(recipe.batch, fabric.world_size)  # before faces are prepared, which may take long
     teacher = load_recognizer(recipe.teacher, fabric.device.type)
     if along and (teacher.spec.template, teacher.spec.input_size) != (spec.template, spec.input_size):
         raise MaskbenchError(f"recipe {recipe.name}: teacher and student read other crops; set teacher_view=kept")

@@ -38,6 +38,7 @@ from maskbench.train.running import (
     Trained,
     blended,
     build_network,
+    check_shares,
     held_out_faces,
     mask_digests,
     plan_of,
@@ -320,6 +321,9 @@ def train_deocclusion(
     if completion and STUDENT not in stages:
         raise MaskbenchError(f"{completion}: a completion in place of the first stage; leave out --stage completion")
     _check_recipe(recipe)
+    batches = {COMPLETION: ("completion.batch", recipe.completion.batch)}
+    batches[STUDENT] = "recognition.batch", recipe.recognition.batch
+    check_shares(dict(batches[stage] for stage in stages), machine or Machine())
     faces = Faces(sources, validation, keep_crops, cache)
     found: dict[str, Trained] = {}
     first, second, weights = out / COMPLETION, out / STUDENT, completion or out / COMPLETION / WEIGHTS

@@ -34,7 +34,7 @@ from maskbench.train.g2d_stages import (
 from maskbench.train.loop import Machine, check_start, fit, launch, rank_zero_first
 from maskbench.train.occluded import shows
 from maskbench.train.run_deocclusion import Faces
-from maskbench.train.running import REPORT, WEIGHTS, Run, Source, Trained, plan_of, write_report
+from maskbench.train.running import REPORT, WEIGHTS, Run, Source, Trained, check_shares, plan_of, write_report
 from maskbench.train.validation import refuse_unlabelled
 
 
@@ -150,6 +150,7 @@ def _check(job: Job, stages: Sequence[str]) -> None:
         refuse_too_few(recipe, sum(len({face.subject for face in found.faces} - {None}) for found in job.faces.sets))
     for stage in stages:
         _check_batch(job, stage)
+    check_shares({f"{stage}.batch": getattr(recipe, stage).batch for stage in stages}, job.machine)
 
 
 def _check_batch(job: Job, stage: str) -> None:

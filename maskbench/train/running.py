@@ -30,7 +30,7 @@ from maskbench.recognizers.torch import TorchRecognizer
 from maskbench.recognizers.training import SUFFIX
 from maskbench.registry import nearest
 from maskbench.train.face_sets import FaceSet, open_face_set
-from maskbench.train.loop import Progress, read_log
+from maskbench.train.loop import Machine, Progress, read_log
 from maskbench.train.prepare import PreparedFaces, prepare_faces
 from maskbench.train.recipe import Student
 from maskbench.train.sampling import BatchPlan
@@ -89,11 +89,23 @@ def mask_digests(names: Iterable[str]) -> dict[str, str]:
     return {name: array_sha256(np.array(repr(resolve_recipe(recipe=name)))) for name in dict.fromkeys(names)}
 
 
-def share_of(batch: int, world: int) -> int:
-    """A process's part of a batch. Raises MaskbenchError if it has no whole number of faces."""
+def share_of(batch: int, world: int, setting: str = "batch") -> int:
+    """A process's part of a batch, which ``setting`` names. Raises MaskbenchError if it is no whole number of faces."""
     if batch % world:
-        raise MaskbenchError(f"a batch of {batch} cannot be shared among {world} processes; change one of the two")
+        raise MaskbenchError(
+            f"a batch of {batch} cannot be shared among {world} processes; set {setting}, or give other --devices"
+        )
     return batch // world
+
+
+def check_shares(batches: Mapping[str, int], machine: Machine) -> None:
+    """See that all batches, by setting, can be shared, before the first stage. Raises MaskbenchError as ``share_of``.
+
+    How many processes "auto" and torchrun mean is not known yet; each stage looks again when it begins.
+    """
+    if isinstance(machine.devices, int):
+        for setting, batch in batches.items():
+            share_of(batch, machine.devices * machine.nodes, setting)
 
 
 def shards_of(faces: PreparedFaces) -> np.ndarray | None:

@@ -31,7 +31,7 @@ from maskbench.train import run_deocclusion
 from maskbench.train.completion import CompletionTraining
 from maskbench.train.deocclusion import Deocclusion
 from maskbench.train.face_sets import open_face_set
-from maskbench.train.loop import read_log
+from maskbench.train.loop import Machine, read_log
 from maskbench.train.occluded import wide_at
 from maskbench.train.prepare import prepare_faces
 from maskbench.train.recipe import load_recipe
@@ -325,6 +325,12 @@ class TestRefused:
     def test_before_the_first_stage_and_not_after_days(self, train, tmp_path, change, why):
         said = message(train, tmp_path / "out", change)
         assert said.startswith("recipe deocclusion-small: ") and why in said
+        assert not (tmp_path / "out").exists()
+
+    def test_a_batch_that_processes_cannot_share(self, train, tmp_path):
+        machine = Machine("cpu", devices=3)
+        said = message(train, tmp_path / "out", "completion.batch=6", "recognition.batch=8", machine=machine)
+        assert said == "a batch of 8 cannot be shared among 3 processes; set recognition.batch, or give other --devices"
         assert not (tmp_path / "out").exists()
 
     def test_a_student_that_sees_more_than_completions_do(self, train, tmp_path, monkeypatch):

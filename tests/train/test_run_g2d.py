@@ -36,7 +36,7 @@ from maskbench.train.g2d_encoder import PriorTraining, UpsamplerTraining
 from maskbench.train.g2d_recipe import STAGES
 from maskbench.train.g2d_reformer import ClassifierTraining, ReformerTraining
 from maskbench.train.g2d_split import held_out
-from maskbench.train.loop import read_log
+from maskbench.train.loop import Machine, read_log
 from maskbench.train.occluded import OccludedFaces, wide_at
 from maskbench.train.prepare import PreparedFaces, prepare_faces
 from maskbench.train.run_g2d import train_g2d
@@ -457,6 +457,12 @@ class TestRefused:
     )
     def test_before_the_first_stage_and_not_after_days(self, train, tmp_path, change, why):
         assert why in message(train, tmp_path / "out", change)
+        assert not (tmp_path / "out").exists()
+
+    def test_a_batch_that_processes_cannot_share(self, train, tmp_path):
+        machine = Machine("cpu", devices=3, nodes=2)
+        said = message(train, tmp_path / "out", "classifier.batch=4", machine=machine)
+        assert said == "a batch of 4 cannot be shared among 6 processes; set classifier.batch, or give other --devices"
         assert not (tmp_path / "out").exists()
 
     def test_nobody_to_tell_apart(self, train, tmp_path, strangers):
