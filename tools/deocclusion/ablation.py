@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "maskinv"))
 import ablation as shared  # noqa: E402 - beside this folder: the same table of the same protocol
 
-OF_COMPLETIONS = ("completion.epochs=0.5",)
+OF_COMPLETIONS = ("completion.epochs=0.25",)
 OF_STUDENTS = (
     "recognition.variants=1", "recognition.epochs=0.6", "recognition.optimiser.warm_up=0.1",
     "recognition.optimiser.rate=0.0002",
@@ -127,9 +127,10 @@ def curves(given: argparse.Namespace) -> None:
 
 
 def measure(given: argparse.Namespace) -> None:
-    """All students on one protocol, as a table; teacher and students read faces that the same network completed."""
+    """All students on one protocol, as a table, after their teacher on faces that the same networks completed."""
     shared.ROWS |= {name: (told, (), against) for name, (told, _, _, against) in ROWS.items()}
-    shared.measure(given, "*/student/weights.safetensors", ("dlib-resnet",), ("dlib-resnet--ga",))
+    completed = tuple(f"dlib-resnet--{name}" for name in COMPLETIONS)
+    shared.measure(given, "*/student/weights.safetensors", ("dlib-resnet",), completed)
 
 
 def main() -> None:

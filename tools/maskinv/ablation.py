@@ -75,8 +75,8 @@ def measure(
 ) -> None:  # fmt: skip
     """All students on one protocol, as a table, after the recognizers ``others``.
 
-    Recognizers ``completed`` come next, each "NAME--COMPLETION" as its result is called, on faces that the completion
-    beside the first student has completed.
+    Recognizers ``completed`` come next, each "NAME--COMPLETION" as its result is called, on faces that this completion
+    has completed; it lies beside the students that were trained behind it.
     """
     protocol, masked, results = (given.work / name for name in ("protocol", "masked", "results"))
     if not protocol.exists():
@@ -89,14 +89,22 @@ def measure(
     models = [part for name in (*others, *(f"torch:{path}" for path in weights)) for part in ("--model", name)]
     where = ("--protocol", protocol, "--faces", given.people, "--masked", masked, "--out", results)
     _maskbench("evaluate", *models, *where)
+    beside = {_completion_of(path): f"torch:{path.with_name('completion.safetensors')}" for path in weights}
+    completed = tuple(name for name in completed if name.partition("--")[2] in beside)
     for name in completed:
-        completion = f"torch:{weights[0].with_name('completion.safetensors')}"
-        _maskbench("evaluate", "--model", name.partition("--")[0], "--completion", completion, *where)
+        recognizer, _, completion = name.partition("--")
+        _maskbench("evaluate", "--model", recognizer, "--completion", beside[completion], *where)
     folder = next(path for path in results.iterdir() if path.is_dir())
     print("| row | seed | UMR-UMP | UMR-MP | MR-MP | EER UMR-MP | UMR-MP against | MR-MP against |")
     print("|---|---|---|---|---|---|---|---|")
     for name in (*others, *completed, *(path.relative_to(given.runs).parts[0] for path in weights)):
         print(_row(folder, name))
+
+
+def _completion_of(weights: Path) -> str:
+    """The name of the completion that a student reads the faces of; nothing where it reads none."""
+    card = weights.with_name("completion.json")
+    return json.loads(card.read_text())["name"] if card.is_file() else ""
 
 
 def _row(folder: Path, name: str) -> str:
