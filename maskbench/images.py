@@ -77,18 +77,18 @@ def decode(data: bytes, name: str = "image") -> np.ndarray:
     Raises:
         ImageError: not an image, truncated, or more than ``MAX_PIXELS`` pixels or ``MAX_SIDE`` on a side.
     """
-    size = declared_size(data)
+    jpeg = _jpeg(data) if data[:2] == b"\xff\xd8" else None
+    size = jpeg.size if jpeg else declared_size(data)
     if size is None:
         raise ImageError(f"{name}: not a readable JPEG, PNG, BMP, WebP or PGM image; convert or remove it")
     width, height = size
     if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
         limit = f"{MAX_PIXELS:,} or {MAX_SIDE:,} a side"
         raise ImageError(f"{name}: {width}x{height} pixels exceed the limit of {limit}; reduce the picture")
-    if _truncated(data):
+    if _truncated(data, jpeg):
         raise ImageError(f"{name}: the file is truncated; fetch it again")
     # A quarter faster where the file has one channel.
-    grey = data[:2] == b"\xff\xd8" and _jpeg_walk(data).channels == 1
-    mode = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
+    mode = cv2.IMREAD_GRAYSCALE if jpeg and jpeg.channels == 1 else cv2.IMREAD_COLOR_RGB
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
     except cv2.error as error:
@@ -105,8 +105,20 @@ def read_image(path: Path) -> np.ndarray:
 
 def is_grey(image: np.ndarray) -> bool:
     """Whether the three channels of an (H, W, 3) image are equal everywhere."""
+    return only_channel(image) is not None
+
+
+def only_channel(image: np.ndarray) -> np.ndarray | None:
+    """The (H, W) channel of an (H, W, 3) image whose three channels are equal everywhere, else None."""
     first = cv2.extractChannel(image, 0)
-    return all(cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
+    alike = (cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
+    return first if all(alike) else None
+
+
+def _stored_channels(image: np.ndarray) -> np.ndarray:
+    """RGB as OpenCV encodes it: one channel if it is grey, else blue first."""
+    single = only_channel(image)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if single is None else single
 
 
 def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
@@ -123,8 +135,7 @@ def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
             f"cannot write {suffix or 'a file without suffix'}; use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     if image.ndim == 3:
-        grey = suffix != ".webp" and is_grey(image)
-        image = cv2.extractChannel(image, 0) if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if suffix == ".webp" else _stored_channels(image)
     if suffix == ".pgm" and image.ndim == 3:
         raise ImageError("cannot write colour to .pgm; use .png")
     options = {
@@ -138,10 +149,11 @@ def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
     return buffer.tobytes()
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """Encode (H, W, 3) uint8 RGB as JPEG of an IJG quality of 1 to 100; greyscale is stored as such."""
-    pixels = cv2.extractChannel(image, 0) if is_grey(image) else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+def recompress(image: np.ndarray, quality: int) -> np.ndarray:
+    """What JPEG of an IJG quality of 1 to 100 makes of (H, W, 3) uint8 RGB, as colour."""
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    stored = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB)
 
 
 def jpeg_quality(data: bytes) -> int:
@@ -177,7 +189,7 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
         if data[:8] == b"\x89PNG\r\n\x1a\n":
             return struct.unpack(">II", data[16:24])
         if data[:2] == b"\xff\xd8":
-            return _jpeg_walk(data).size
+            return _jpeg(data).size
         if data[:2] == b"BM":
             width, height = struct.unpack("<ii", data[18:26])
             return abs(width), abs(height)
@@ -198,8 +210,15 @@ class _Jpeg(NamedTuple):
     scan: int
 
 
-def _jpeg_walk(data: bytes) -> _Jpeg:
+def _jpeg(data: bytes) -> _Jpeg:
     """Read the segments up to the first scan. They are skipped by length, thumbnails too."""
+    try:
+        return _jpeg_walk(data)
+    except struct.error:
+        return _Jpeg(None, 0, len(data))
+
+
+def _jpeg_walk(data: bytes) -> _Jpeg:
     size, channels, offset = None, 0, 2
     while offset + 4 <= len(data):
         if data[offset] != 0xFF:
@@ -237,10 +256,10 @@ def _pgm_size(data: bytes) -> tuple[int, int]:
     return int(tokens[0]), int(tokens[1])
 
 
-def _truncated(data: bytes) -> bool:
+def _truncated(data: bytes, jpeg: _Jpeg | None) -> bool:
     """Whether the end that the format promises is missing. Entropy-coded JPEG data cannot contain FF D9."""
-    if data[:2] == b"\xff\xd8":
-        return data.rfind(b"\xff\xd9", _jpeg_walk(data).scan) < 0  # backwards: it is near the end
+    if jpeg:
+        return data.rfind(b"\xff\xd9", jpeg.scan) < 0  # backwards: it is near the end
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data[-64:] and b"IEND" not in data
     if data[:4] == b"RIFF":

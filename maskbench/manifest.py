@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
+
 from maskbench.errors import ManifestError
 from maskbench.files import atomic_write, inside
 from maskbench.types import ManifestRow
@@ -46,7 +48,9 @@ def _csv_lines(rows: Iterable[ManifestRow]) -> Iterator[bytes]:
 def text_bytes(text: str) -> bytes:
     """UTF-8. File names that are not UTF-8 keep their bytes; other lone surrogates, which a message of a library may
     hold, are spelled out, for there is nothing that they stand for."""
-    return _NO_BYTES.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8", "surrogateescape")
+    if not text.isascii():
+        text = _NO_BYTES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> str:
@@ -122,12 +126,19 @@ def counts(rows: Iterable[ManifestRow]) -> dict[str, int]:
 
 def row_to_json(row: ManifestRow) -> str:
     """One journal line: the values in the order of the columns, NaN as null."""
-    return json.dumps([None if value != value else value for value in _values(row)])
+    values = _values(row)
+    try:
+        return orjson.dumps(values).decode()
+    except TypeError:  # a file name that is not UTF-8
+        return json.dumps([None if value != value else value for value in values])
 
 
 def row_from_json(text: str | bytes) -> ManifestRow:
     """The inverse of ``row_to_json``. Raises ValueError or TypeError if the line was cut short or is another's."""
-    values = json.loads(text)
+    try:
+        values = orjson.loads(text)
+    except ValueError:
+        values = json.loads(text)
     if not isinstance(values, list) or len(values) != len(COLUMNS):
         raise ValueError(f"not a list of {len(COLUMNS)} values")
     return ManifestRow(*(math.nan if value is None else value for value in values))

@@ -20,7 +20,7 @@ NOSE_TIP = 1
 LEFT_MOUTH, RIGHT_MOUTH = 61, 291
 # The mean of each group is one of the five alignment points; an eye is the mean of both corners and both lids.
 FIVE_POINTS: tuple[tuple[int, ...], ...] = (LEFT_EYE, RIGHT_EYE, (NOSE_TIP,), (LEFT_MOUTH,), (RIGHT_MOUTH,))
-_EYES = [*LEFT_EYE, *RIGHT_EYE]
+_EYES = np.array([*LEFT_EYE, *RIGHT_EYE])
 _EYE_WEIGHTS = np.repeat([-1 / len(LEFT_EYE), 1 / len(RIGHT_EYE)], [len(LEFT_EYE), len(RIGHT_EYE)])  # centre to centre
 FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -52,7 +52,8 @@ LANDMARKERS: Registry = Registry(
 def mesh_landmarks(points: np.ndarray, detector: str) -> Landmarks:
     """Wrap (468, 3) pixel coordinates as Landmarks with their bounding box."""
     points = np.ascontiguousarray(points, np.float32)
-    box = np.concatenate([points.min(0)[:2], points.max(0)[:2]])
+    xy = points.T[:2].copy()  # along contiguous rows the extremes take a sixth of the time
+    box = np.concatenate([xy.min(1), xy.max(1)])
     return Landmarks(points, "mesh468", box, float("nan"), detector)
 
 
@@ -67,8 +68,7 @@ def five_point_rows(points: np.ndarray, groups: Sequence[Sequence[int]] = FIVE_P
 
 def inter_ocular_distance(points: np.ndarray) -> float:
     """Distance in pixels between the eye centres of a (468, 2 or 3) mesh; in 3D it does not shrink with yaw."""
-    between = _EYE_WEIGHTS @ points[_EYES]
-    return math.sqrt(between @ between)
+    return math.hypot(*(_EYE_WEIGHTS @ points.take(_EYES, 0)).tolist())
 
 
 def box_area(face: Landmarks) -> float:

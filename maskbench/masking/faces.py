@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -68,7 +69,7 @@ def mask_faces(
         path: with ``seed`` and the face's number it decides every draw.
         jpeg: quality of the picture's own compression, 0 when there is none.
     """
-    masked, alpha = image, np.zeros(image.shape[:2], np.uint8)
+    masked, alphas = image, []
     placements: list[Placement] = []
     for number in reversed(range(len(faces))):
         # The number enters the seed for bystanders only: one face gets the same mask under every face policy.
@@ -76,11 +77,11 @@ def mask_faces(
         about: dict[str, float | str] = {"jpeg": jpeg, "face": number}
         masked, worn, own = dress(masked, faces[number], wardrobe, parts, seed, about)
         placements[:0] = own
-        alpha = np.maximum(alpha, worn)
+        alphas.append(worn)
     # The loop ends with the first face.
     crop = round(cv2.sumElems(worn)[0] / 255.0 / worn.size, 4)
     covered = own[0].coverage if len(own) == 1 else covered_fraction(worn, faces[0].points)
-    return MaskedFaces(masked, alpha, placements, covered, crop)
+    return MaskedFaces(masked, reduce(np.maximum, alphas), placements, covered, crop)
 
 
 def dress(
@@ -92,7 +93,7 @@ def dress(
     Returns:
         The picture, the masks' alpha (H, W) uint8 (the maximum over them), and a placement for each with its coverage.
     """
-    alpha, placements = np.zeros(image.shape[:2], np.uint8), []
+    alphas, placements = [], []
     for number, choice in enumerate(wardrobe.choose(seed, *parts)):
         # The slot's number enters for the second and later masks only, as the face's does.
         rng = generator(seed, *parts, *([str(number)] if number else []), choice.asset.asset_id)
@@ -102,8 +103,9 @@ def dress(
         )  # fmt: skip
         drawn = render(image, choice.asset, placement)
         placements.append(replace(placement, coverage=covered_fraction(drawn.alpha, face.points)))
-        image, alpha = drawn.image, np.maximum(alpha, drawn.alpha)
-    return image, alpha, placements
+        alphas.append(drawn.alpha)
+        image = drawn.image
+    return image, reduce(np.maximum, alphas), placements
 
 
 def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from maskbench.masking.kernels import bounds, compiled
@@ -21,7 +22,7 @@ BLUR_OF_RATIO = (
     (0.2594, 1.25), (0.2650, 1.00), (0.2753, 0.80), (0.2925, 0.60), (0.3189, 0.45), (0.3679, 0.30), (0.5000, 0.00),
 )  # fmt: skip
 _RATIOS, _BLURS = np.array(BLUR_OF_RATIO).T.copy()
-LUMA_WEIGHTS, LUMA_BITS = (9798, 19235, 3735), 15  # OpenCV's fixed-point luma
+LUMA_WEIGHTS, LUMA_BITS = (9798, 19235, 3735), 15  # of OpenCV's fixed-point luma, for other renderers
 GREY_TOLERANCE = 12  # spread of the channels that JPEG and WebP leave in greyscale pictures
 COARSE = 0.9  # above this blur the ratio hardly moves; it is judged over twice the distance then
 
@@ -44,7 +45,9 @@ def estimate_grain(region: np.ndarray) -> Grain:
     Args:
         region: (h, w, 3) uint8 RGB around the face. Less than 8 pixels on a side give no blur and no noise.
     """
-    return Grain(*_grain(region)) if min(region.shape[:2]) >= 8 else Grain(0.0, 0.0)
+    if min(region.shape[:2]) < 8:
+        return Grain(0.0, 0.0)
+    return Grain(*_grain(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY)))
 
 
 def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
@@ -57,13 +60,9 @@ def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
 
 
 @compiled
-def _grain(region):  # noqa: ANN001 - numba infers the types
-    """Blur and noise of an (h, w, 3) uint8 picture."""
-    luma = np.empty(region.shape[:2], np.int16)  # signed, for differences
-    for r in range(luma.shape[0]):
-        for c in range(luma.shape[1]):
-            total = region[r, c, 0] * LUMA_WEIGHTS[0] + region[r, c, 1] * LUMA_WEIGHTS[1]
-            luma[r, c] = (total + region[r, c, 2] * LUMA_WEIGHTS[2] + (1 << LUMA_BITS - 1)) >> LUMA_BITS
+def _grain(luma):  # noqa: ANN001 - numba infers the types
+    """Blur and noise of an (h, w) uint8 picture."""
+    luma = luma.astype(np.int16)  # signed, for differences
     noise = _median_response(luma, 1 + luma.shape[0] // SAMPLED) / (6 * 0.6745)
     step = 1 + max(luma.shape[0], luma.shape[1]) // SAMPLED
     blur = _edge_blur(luma, noise, 1, step)
@@ -111,26 +110,34 @@ def _quantile(counts, total, share):  # noqa: ANN001
 @compiled
 def _edge_energy(luma, reach, step, least):  # noqa: ANN001
     """Mean square difference over ``reach`` and over twice that at the steepest places, and how many these are."""
-    counts, total = np.zeros(256, np.int64), 0
     height, width = luma.shape
+    plane, differences = luma.reshape(luma.size), np.empty(2 * luma.size, np.uint8)
+    counts, total = np.zeros(256, np.int64), 0
     for turn in range(2):  # along the rows, then along the columns
         dr, dc = (0, reach) if turn == 0 else (reach, 0)
+        apart = np.uint64(dr * width + dc)  # unsigned indices spare the compiled code a test for negative ones
         for r in range(dr, height - dr, step if turn == 0 else 1):
             for c in range(dc, width - dc, 1 if turn == 0 else step):
-                counts[abs(luma[r + dr, c + dc] - luma[r - dr, c - dc])] += 1
+                at = np.uint64(r * width + c)
+                difference = np.uint8(abs(plane[at + apart] - plane[at - apart]))
+                differences[np.uint64(total)] = difference
+                counts[np.uint64(difference)] += 1
                 total += 1
-    limit = max(_quantile(counts, total, 1.0 - STRONGEST), least)
-    one, two, count = 0.0, 0.0, 0
+    limit = int(np.ceil(max(_quantile(counts, total, 1.0 - STRONGEST), least)))
+    one, two, count, k = 0, 0, 0, 0
     for turn in range(2):
         dr, dc = (0, reach) if turn == 0 else (reach, 0)
+        apart = np.uint64(dr * width + dc)
         for r in range(dr, height - dr, step if turn == 0 else 1):
             for c in range(dc, width - dc, 1 if turn == 0 else step):
-                before, here, after = luma[r - dr, c - dc], luma[r, c], luma[r + dr, c + dc]
-                if abs(after - before) >= limit:
-                    one += 0.5 * ((here - before) ** 2 + (after - here) ** 2)
-                    two += float((after - before) ** 2)
+                if differences[np.uint64(k)] >= limit:
+                    at = np.uint64(r * width + c)
+                    before, here, after = plane[at - apart], plane[at], plane[at + apart]
+                    one += (here - before) ** 2 + (after - here) ** 2
+                    two += (after - before) ** 2
                     count += 1
-    return one / max(count, 1), two / max(count, 1), count
+                k += 1
+    return 0.5 * one / max(count, 1), two / max(count, 1), count
 
 
 def looks_grey(image: np.ndarray) -> bool:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.images import encode_jpeg
+from maskbench.images import only_channel, recompress
+from maskbench.masking.compression import compress_grey
 from maskbench.masking.geometry import STRAP_STEPS, Surface, build_surface
 from maskbench.masking.grain import TILE, Grain, face_grain, looks_grey, noise_tile
 from maskbench.masking.kernels import blend, bounds, copy_covered, draw_layer, paint_order
@@ -85,7 +86,7 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
         layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
     shift = grain_shift(placement)
     blend(
-        out[window.slices], layer, alpha[window.slices], noise_tile(), grain.noise,
+        out, alpha, layer, window.x0, window.y0, noise_tile(), grain.noise,
         (window.x0 + shift[0]) % TILE, (window.y0 + shift[1]) % TILE, looks_grey(image),
     )  # fmt: skip
     quality = int(placement.parameters.get("jpeg", 0))
@@ -103,12 +104,12 @@ def _draw(
     attributes = np.empty((4, len(points)))
     attributes[:2], attributes[2], attributes[3] = surface.uv.T, light.shade(surface.normals), opacity
     x, y = points[:, 0] - window.x0, points[:, 1] - window.y0
-    texture, levels = texture_levels(asset)
+    texels, levels = texture_levels(asset)
     for part in surface.layers:
         triangles = surface.triangles[part.start : part.stop]
         colour = tint if part.tinted else light.gain * light.colour
         order = paint_order(points, triangles)
-        draw_layer(layer, x, y, triangles, order, attributes, texture, levels, colour)
+        draw_layer(layer, x, y, triangles, order, attributes, texels, levels, colour)
     return layer
 
 
@@ -149,7 +150,7 @@ def extra_blur(grain: Grain) -> float:
 
 def grain_shift(placement: Placement) -> tuple[int, int]:
     """Where in the noise tile this face begins: another place for another face, the same for the same."""
-    x, y, _ = placement.control_points.astype(np.float64).sum(0).tolist()
+    x, y, _ = placement.control_points.sum(0, np.float64).tolist()
     return round(x * 100) % TILE, round(y * 100) % TILE
 
 
@@ -175,25 +176,18 @@ def tint_of(image: np.ndarray, control: np.ndarray, asset: MaskAsset, colour: st
 
 @lru_cache(maxsize=256)
 def texture_levels(asset: MaskAsset) -> tuple[np.ndarray, np.ndarray]:
-    """The texture, premultiplied by alpha, at all levels of detail in one picture (H, W, 4) uint8, and where each
-    lies: (L, 4) int64, left, top, width, height. Each level is sqrt(2) smaller than the one before.
+    """The texture, premultiplied by alpha, at all levels of detail, row after row: texels (N, 4) uint8, and each
+    level's first texel, width and height (L, 3) int64. Each level is sqrt(2) smaller than the one before.
     """
     texture = asset.texture.astype(np.float32)
     texture[..., :3] *= texture[..., 3:] / 255.0
     height, width = texture.shape[:2]
     count = 1 + max(0, int(2 * np.log2(min(height, width) / SMALLEST_TEXTURE)))
     sizes = [(round(width / 2 ** (k / 2)), round(height / 2 ** (k / 2))) for k in range(count)]
-    places, column, row, widest = [], 0, 0, 0
-    for wide, high in sizes:
-        if row + high > height:
-            column, row, widest = column + widest, 0, 0
-        places.append((column, row, wide, high))
-        row, widest = row + high, max(widest, wide)
-    packed = np.zeros((height, column + widest, 4), np.uint8)
-    for x0, y0, wide, high in places:
-        reduced = cv2.resize(texture, (wide, high), interpolation=cv2.INTER_AREA)
-        packed[y0 : y0 + high, x0 : x0 + wide] = np.rint(reduced)
-    return packed, np.array(places, np.int64)
+    levels = [np.rint(cv2.resize(texture, size, interpolation=cv2.INTER_AREA)).astype(np.uint8) for size in sizes]
+    first = np.cumsum([0] + [wide * high for wide, high in sizes])
+    texels = np.concatenate([level.reshape(-1, 4) for level in levels])
+    return texels, np.column_stack([first[:-1], np.array(sizes, np.int64)])
 
 
 def _compress(out: np.ndarray, alpha: np.ndarray, window: Window, quality: int) -> None:
@@ -201,6 +195,7 @@ def _compress(out: np.ndarray, alpha: np.ndarray, window: Window, quality: int) 
     grid = JPEG_MARGIN
     y0, x0 = (max(0, start // grid * grid) for start in (window.y0, window.x0))
     part = out[y0 : -(-window.y1 // grid) * grid, x0 : -(-window.x1 // grid) * grid]
-    stored = np.frombuffer(encode_jpeg(part, quality), np.uint8)
-    again = cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB)
-    copy_covered(part, again, alpha[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]])
+    if (plane := only_channel(part)) is not None:
+        compress_grey(out, alpha, plane, x0, y0, quality)
+    else:
+        copy_covered(out, alpha, recompress(part, quality), x0, y0)

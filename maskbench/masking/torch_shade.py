@@ -42,10 +42,27 @@ def textures_of(assets: tuple[MaskAsset, ...], kind: Tensor) -> Textures:
 
 @lru_cache(maxsize=64)
 def _levels(assets: tuple[MaskAsset, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    tables = [texture_levels(asset)[1] for asset in assets]
+    tables = [packed_levels(asset)[1] for asset in assets]
     end = np.cumsum([len(table) for table in tables])
     arrays = (np.concatenate(tables).T.astype(np.float64), np.append(0, end[:-1]), end - 1)
     return tuple(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays)
+
+
+@lru_cache(maxsize=256)
+def packed_levels(asset: MaskAsset) -> tuple[np.ndarray, np.ndarray]:
+    """``texture_levels`` side by side in one picture (H, W, 4) uint8, and where each lies: (L, 4) int64, left, top,
+    width, height."""
+    texels, levels = texture_levels(asset)
+    places, column, row, widest, height = [], 0, 0, 0, int(levels[0, 2])
+    for _, wide, high in levels.tolist():
+        if row + high > height:
+            column, row, widest = column + widest, 0, 0
+        places.append((column, row, wide, high))
+        row, widest = row + high, max(widest, wide)
+    packed = np.zeros((height, column + widest, 4), np.uint8)
+    for (left, top, wide, high), first in zip(places, levels[:, 0], strict=True):
+        packed[top : top + high, left : left + wide] = texels[first : first + wide * high].reshape(high, wide, 4)
+    return packed, np.array(places, np.int64)
 
 
 @lru_cache(maxsize=8)
@@ -54,7 +71,7 @@ def _atlas(assets: tuple[MaskAsset, ...], finest: int, device: torch.device) -> 
     what is to be added to a position in an asset's packed texture to find it there, (2, assets) float64."""
     parts, shifts, row = [], [], 0
     for asset in assets:
-        packed, levels = texture_levels(asset)
+        packed, levels = packed_levels(asset)
         kept = levels[min(finest, len(levels) - 1) :]
         left, top = kept[:, :2].min(0)
         right, bottom = (kept[:, :2] + kept[:, 2:]).max(0)

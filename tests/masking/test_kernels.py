@@ -10,7 +10,7 @@ from reference.raster import rasterise
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import kernels
 from maskbench.masking.assets import select_assets
-from maskbench.masking.kernels import SAMPLES, _own, blend, draw_layer, paint_order
+from maskbench.masking.kernels import LANES, SAMPLES, _own, blend, draw_layer, paint_order
 from maskbench.masking.pose import pose
 from maskbench.masking.render import surface_of, texture_levels
 from maskbench.masking.space import control_points
@@ -20,11 +20,12 @@ HEIGHT, WIDTH = 14, 18
 
 def own_samples(x, y, triangles, order, rows: int, columns: int):
     """``_own`` on a plane of samples: the owners, and each row's first and last sample written."""
-    owner, spans = np.full((rows, columns), -1, np.int32), np.empty((rows, 2), np.int64)
+    owner, spans = np.full((rows, columns + LANES), -1, np.int32), np.empty((rows, 2), np.int64)
     spans[:] = columns, -1
     sx, sy = np.asarray(x, float), np.asarray(y, float)
     _own(owner, spans, sx, sy, np.asarray(triangles, np.int32), np.asarray(order, np.int32), 0)
-    return owner, spans
+    assert (owner[:, columns:] == -1).all()
+    return owner[:, :columns], spans
 
 
 def own(x, y, triangles, order):
@@ -55,18 +56,20 @@ def attributes_of(seed: int, count: int = 12) -> np.ndarray:
 
 
 def pyramid(seed: int, sizes=((32, 24), (23, 17), (16, 12))):
-    """Premultiplied noise at several levels, side by side, and each level alone: packed, places, levels."""
-    rng, levels, places, left = np.random.default_rng(seed), [], [], 0
+    """Premultiplied noise at several levels: as pictures, and as ``draw_layer`` takes them."""
+    rng, pictures = np.random.default_rng(seed), []
     for width, height in sizes:
         picture = rng.integers(0, 256, (height, width, 4))
         picture[..., :3] = picture[..., :3] * picture[..., 3:] // 255
-        levels.append(picture.astype(np.uint8))
-        places.append((left, 0, width, height))
-        left += width
-    packed = np.zeros((sizes[0][1], left, 4), np.uint8)
-    for level, (x0, y0, width, height) in zip(levels, places, strict=True):
-        packed[y0 : y0 + height, x0 : x0 + width] = level
-    return packed, np.array(places, np.int64), levels
+        pictures.append(picture.astype(np.uint8))
+    return pictures, flat(pictures)
+
+
+def flat(pictures):
+    """Texels one after the other, and each picture's first one, width and height."""
+    first = np.cumsum([0] + [picture[..., 0].size for picture in pictures[:-1]])
+    levels = [(at, picture.shape[1], picture.shape[0]) for at, picture in zip(first, pictures, strict=True)]
+    return np.concatenate([picture.reshape(-1, 4) for picture in pictures]), np.array(levels, np.int64)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -154,38 +157,38 @@ def test_painting_nothing_gives_an_empty_order():
 def test_a_layer_is_drawn_as_the_definition_says(seed: int):
     points, triangles = scene(seed, 6)
     attributes, tint = attributes_of(seed), np.array([1.0, 0.8, 0.6])
-    packed, places, levels = pyramid(seed)
+    pictures, levels = pyramid(seed)
     layer = np.zeros((HEIGHT, WIDTH, 4), np.float32)
     layer[2:8, 3:9] = [0.2, 0.3, 0.1, 0.5]  # something drawn before
     order = np.arange(len(triangles), dtype=np.int32)
     args = points[:, 0], points[:, 1], triangles, order, attributes
-    expected = oracle.draw(layer, *args, levels, tint, SAMPLES)
-    draw_layer(layer, *args, packed, places, tint)
+    expected = oracle.draw(layer, *args, pictures, tint, SAMPLES)
+    draw_layer(layer, *args, *levels, tint)
     assert np.abs(layer - expected).max() < 2e-5
     assert (layer[..., :3] <= layer[..., 3:] + 1e-6).all(), "no colour exceeds white"
 
 
 @pytest.mark.parametrize(("texels", "level"), [(0.5, 0), (1.0, 0), (1.15, 0), (1.25, 1), (1.6, 1), (1.75, 2), (9, 2)])
 def test_the_level_of_detail_has_texels_about_as_large_as_pixels(texels: float, level: int):
-    packed, places, levels = pyramid(0)
+    pictures, _ = pyramid(0)
     x, y = np.array([-1.0, 40.0, -1.0]), np.array([-1.0, -1.0, 40.0])
-    u, v = (x + 1) * texels / levels[0].shape[1], (y + 1) * texels / levels[0].shape[0] / 3  # compressed across most
+    height, width = pictures[0].shape[:2]
+    u, v = (x + 1) * texels / width, (y + 1) * texels / height / 3  # compressed across most
     attributes = np.stack([u, v, np.ones(3), np.ones(3)])
     layer = np.zeros((4, 4, 4), np.float32)
     triangles, order = np.array([[0, 1, 2]], np.int32), np.array([0], np.int32)
-    for number, picture in enumerate(levels):
-        packed[:, places[number, 0] : places[number, 0] + picture.shape[1]] = 50 + 80 * number
-    draw_layer(layer, x, y, triangles, order, attributes, packed, places, np.ones(3))
+    for number, picture in enumerate(pictures):
+        picture[:] = 50 + 80 * number
+    draw_layer(layer, x, y, triangles, order, attributes, *flat(pictures), np.ones(3))
     assert np.allclose(layer[..., 3], (50 + 80 * level) / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize("band", [1, 700, 5000])
 def test_working_in_bands_changes_nothing(band: int, monkeypatch: pytest.MonkeyPatch):
     points, triangles = scene(3, 12)
-    packed, places, _ = pyramid(1)
     layers = [np.zeros((HEIGHT, WIDTH, 4), np.float32) for _ in range(2)]
     order = np.arange(len(triangles), dtype=np.int32)
-    args = points[:, 0], points[:, 1], triangles, order, attributes_of(3), packed, places, np.ones(3)
+    args = points[:, 0], points[:, 1], triangles, order, attributes_of(3), *pyramid(1)[1], np.ones(3)
     draw_layer(layers[0], *args)
     monkeypatch.setattr(kernels, "BAND_SAMPLES", band)
     draw_layer(layers[1], *args)
@@ -201,7 +204,7 @@ def test_blending_as_the_definition_says(grey: bool, amount: float):
     layer = np.dstack([rng.random((30, 40, 3)) * alpha[..., None], alpha]).astype(np.float32)
     tile = rng.normal(size=(16, 16)).astype(np.float32)
     out, marks = picture.copy(), np.full((30, 40), 7, np.uint8)
-    blend(out, layer, marks, tile, amount, 5, 11, grey)
+    blend(out, marks, layer, 0, 0, tile, amount, 5, 11, grey)
     expected, expected_marks = oracle.blended(picture, layer, tile, amount, (5, 11), grey)
     assert np.array_equal(marks, expected_marks) and np.array_equal(out[marks == 0], picture[marks == 0])
     difference = np.abs(out.astype(int) - expected)
@@ -218,7 +221,7 @@ def test_the_blend_rounds_to_the_nearest_and_leaves_alone_what_rounds_to_nothing
     layer[0, 1] = [0.002, 0.002, 0.002, 0.002]  # 0.51 of 255: alpha 1
     layer[0, 2] = [0.5, 0.25, 0.0, 1.0]
     alpha = np.zeros((1, 3), np.uint8)
-    blend(picture, layer, alpha, np.ones((1, 1), np.float32), 40.0 * 0, 0, 0, False)
+    blend(picture, alpha, layer, 0, 0, np.ones((1, 1), np.float32), 40.0 * 0, 0, 0, False)
     assert alpha.tolist() == [[0, 1, 255]]
     assert picture[0].tolist() == [[10, 20, 30], [11, 21, 31], [128, 64, 0]]  # 10 + 245/255, ..., 127.5 up
 
@@ -228,14 +231,15 @@ def test_a_grey_picture_under_a_grey_layer_stays_grey():
     picture = np.repeat(rng.integers(0, 256, (20, 20, 1)), 3, -1).astype(np.uint8)
     alpha = rng.random((20, 20, 1)).astype(np.float32)
     layer = np.concatenate([rng.random((20, 20, 3)).astype(np.float32) * alpha, alpha], -1)
-    blend(picture, layer, np.zeros((20, 20), np.uint8), rng.normal(size=(8, 8)).astype(np.float32), 3.0, 0, 0, True)
+    grain = rng.normal(size=(8, 8)).astype(np.float32)
+    blend(picture, np.zeros((20, 20), np.uint8), layer, 0, 0, grain, 3.0, 0, 0, True)
     assert np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(picture[..., 0], picture[..., 2])
 
 
 def test_real_textures_are_drawn_as_the_definition_says():
     asset = select_assets("cloth-check")[0]
-    packed, places = texture_levels(asset)
-    levels = [packed[y0 : y0 + high, x0 : x0 + wide] for x0, y0, wide, high in places]
+    texels, levels = texture_levels(asset)
+    pictures = [texels[first : first + wide * high].reshape(high, wide, 4) for first, wide, high in levels]
     control = 14 * control_points(canonical_face()) + [10.2, 5.9, 0]
     surface = surface_of(asset)
     points, opacity = pose(surface, control)
@@ -243,6 +247,6 @@ def test_real_textures_are_drawn_as_the_definition_says():
     order = paint_order(points, surface.triangles)
     layer = np.zeros((20, 16, 4), np.float32)  # a part of it
     args = points[:, 0], points[:, 1], surface.triangles, order, attributes
-    expected = oracle.draw(layer, *args, levels, np.array([0.9, 1.0, 1.1]), 2)
-    draw_layer(layer, *args, packed, places, np.array([0.9, 1.0, 1.1]))
+    expected = oracle.draw(layer, *args, pictures, np.array([0.9, 1.0, 1.1]), 2)
+    draw_layer(layer, *args, texels, levels, np.array([0.9, 1.0, 1.1]))
     assert np.abs(layer - expected).max() < 2e-5 and (layer[..., 3] > 0.9).sum() > 50

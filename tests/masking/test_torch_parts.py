@@ -18,13 +18,13 @@ from maskbench.masking.assets import select_assets
 from maskbench.masking.grain import noise_tile
 from maskbench.masking.kernels import paint_order
 from maskbench.masking.pose import pose
-from maskbench.masking.render import hide_straps, surface_of, texture_levels
+from maskbench.masking.render import hide_straps, surface_of
 from maskbench.masking.space import control_points, scale_of
 from maskbench.masking.torch_photo import _interpolate, patches
 from maskbench.masking.torch_pose import Crowd, worn
 from maskbench.masking.torch_pose import pose as pose_all
 from maskbench.masking.torch_raster import Canvas, Mesh, owners, pick, rasterise
-from maskbench.masking.torch_shade import _atlas, blend, blur, shade, textures_of
+from maskbench.masking.torch_shade import _atlas, blend, blur, packed_levels, shade, textures_of
 
 HEIGHT, WIDTH = 14, 18
 CPU = torch.device("cpu")
@@ -150,7 +150,7 @@ def test_pixels_are_coloured_as_the_definition_says(size: float, samples: int):
     for draw in range(8):
         layer, number = divmod(draw, 4)
         points, triangles, layers = scenes[number]
-        packed, places = texture_levels(assets[kinds[number]])
+        packed, places = packed_levels(assets[kinds[number]])
         levels = [packed[y0 : y0 + high, x0 : x0 + wide] for x0, y0, wide, high in places]
         order = drawn_order(points, triangles, layers, layer)
         args = points[:, 0], points[:, 1], triangles, order, attributes[number], levels, tint[:, draw], samples
@@ -166,7 +166,7 @@ def test_the_atlas_holds_every_level_that_is_asked_for():
     for finest in (0, 2, 50):
         atlas, shift = _atlas(assets, finest, CPU)
         for number, asset in enumerate(assets):
-            packed, levels = texture_levels(asset)
+            packed, levels = packed_levels(asset)
             for x0, y0, wide, high in levels[min(finest, len(levels) - 1) :]:
                 left, top = (shift[:, number] + torch.tensor([x0, y0])).long().tolist()
                 assert left >= 0 and top >= 0
