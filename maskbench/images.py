@@ -105,29 +105,18 @@ def read_image(path: Path) -> np.ndarray:
 
 def is_grey(image: np.ndarray) -> bool:
     """Whether the three channels of an (H, W, 3) image are equal everywhere."""
-    return only_channel(image) is not None
-
-
-def only_channel(image: np.ndarray) -> np.ndarray | None:
-    """The (H, W) channel of an (H, W, 3) image whose three channels are equal everywhere, else None."""
     first = cv2.extractChannel(image, 0)
-    alike = (cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
-    return first if all(alike) else None
+    return all(cv2.norm(first, cv2.extractChannel(image, channel), cv2.NORM_INF) == 0 for channel in (1, 2))
 
 
-def _stored_channels(image: np.ndarray) -> np.ndarray:
-    """RGB as OpenCV encodes it: one channel if it is grey, else blue first."""
-    single = only_channel(image)
-    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if single is None else single
-
-
-def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
+def encode(image: np.ndarray, suffix: str, quality: int | None = None, grey: bool | None = None) -> bytes:
     """Encode an image in the format that a file suffix names.
 
     Args:
         image: (H, W, 3) uint8 RGB, or (H, W) uint8. Three equal channels are stored as one, so greyscale stays grey.
         suffix: ".jpg" and so on, any case.
         quality: 1 to 100, of JPEG and WebP, which are written at 95 by default; the others are lossless.
+        grey: whether the channels are equal, where the caller knows.
     """
     suffix = suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
@@ -135,7 +124,8 @@ def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
             f"cannot write {suffix or 'a file without suffix'}; use one of {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if suffix == ".webp" else _stored_channels(image)
+        grey = suffix != ".webp" and (is_grey(image) if grey is None else grey)
+        image = cv2.extractChannel(image, 0) if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     if suffix == ".pgm" and image.ndim == 3:
         raise ImageError("cannot write colour to .pgm; use .png")
     options = {

@@ -110,7 +110,7 @@ def dress(
 
 def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:
     """Sum of alpha (0..1) inside the mesh's face oval over the oval's area within the picture; NaN outside of it."""
-    outline = np.rint(points[_OVAL, :2]).astype(np.int32)
+    outline = np.rint(points.take(_OVAL, 0)[:, :2]).astype(np.int32)
     left, top, width, height = cv2.boundingRect(outline)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + width, alpha.shape[1]), min(top + height, alpha.shape[0])

@@ -36,6 +36,15 @@ def bounds(points):  # noqa: ANN001 - numba infers the types
     return x0, x1, y0, y1
 
 
+@compiled
+def totals(points):  # noqa: ANN001
+    """The sums of x and of y of (n, 2 or more) points, in float64."""
+    x = y = 0.0
+    for n in range(points.shape[0]):
+        x, y = x + points[n, 0], y + points[n, 1]
+    return x, y
+
+
 LANES = 8  # samples written at once; so many further columns follow the last one
 
 
@@ -285,7 +294,9 @@ def draw_layer(
     """
     height, width = layer.shape[:2]
     band = max(1, min(height, BAND_SAMPLES // (width * SAMPLES**2)))
-    _draw(layer, x, y, triangles, order, attributes, texels, levels, np.append(tint, 1.0).astype(np.float32), band)
+    lanes = np.ones(4, np.float32)
+    lanes[:3] = tint
+    _draw(layer, x, y, triangles, order, attributes, texels, levels, lanes, band)
 
 
 def paint_order(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -361,6 +372,18 @@ def blend(picture, alpha, layer, left, top, grain, amount, shift_x, shift_y, gre
                     value = red if ch == 0 else green if ch == 1 else blue
                     over = min(max(plain * value + noise, 0.0), 255.0) * weight
                     pixel[ch] = np.uint8(pixel[ch] * (1.0 - weight) + over + 0.5)
+
+
+@compiled
+def channels_equal(picture, left, top, right, bottom):  # noqa: ANN001
+    """Whether the channels of a part of a picture (H, W, 3) uint8 are equal everywhere."""
+    for row in range(top, bottom):
+        line, different = picture[row, left:right].reshape(3 * (right - left)), np.uint8(0)
+        for k in range(right - left):  # without a way out, so that many pixels are compared at a time
+            different |= (line[3 * k] ^ line[3 * k + 1]) | (line[3 * k] ^ line[3 * k + 2])
+        if different:
+            return False
+    return True
 
 
 @compiled

@@ -211,6 +211,23 @@ def strap_sight(image: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 @compiled
+def hide_behind(image, sides, opacity, steps):  # noqa: ANN001 - numba infers the types
+    """Take from the ``opacity`` (R * 2 * n,) of straps, whose left and right sides are given as (R * 2 * n, 3) pixels,
+    what is not in sight (``strap_sight``)."""
+    straps = opacity.shape[0] // (2 * steps)
+    sight, centres = np.empty((straps, steps)), np.empty((straps, steps, 3))
+    for r in range(straps):
+        for k in range(steps):
+            for axis in range(3):
+                centres[r, k, axis] = (sides[2 * r * steps + k, axis] + sides[(2 * r + 1) * steps + k, axis]) * 0.5
+    _sight(sight, image, centres)
+    for r in range(straps):
+        for k in range(steps):
+            opacity[2 * r * steps + k] *= sight[r, k]
+            opacity[(2 * r + 1) * steps + k] *= sight[r, k]
+
+
+@compiled
 def _sight(sight, image, centres):  # noqa: ANN001
     """Write how much (R, n) of each strap with these (R, n, 3) centres looks like where it begins."""
     straps, steps = sight.shape

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from maskbench.errors import MaskbenchError
-from maskbench.images import only_channel, recompress
+from maskbench.images import recompress
 from maskbench.masking.compression import compress_grey
 from maskbench.masking.geometry import STRAP_STEPS, Surface, build_surface
 from maskbench.masking.grain import TILE, Grain, face_grain, looks_grey, noise_tile
-from maskbench.masking.kernels import blend, bounds, copy_covered, draw_layer, paint_order
-from maskbench.masking.lighting import Light, estimate_light, face_colour, strap_sight
+from maskbench.masking.kernels import blend, bounds, channels_equal, copy_covered, draw_layer, paint_order, totals
+from maskbench.masking.lighting import Light, estimate_light, face_colour, hide_behind
 from maskbench.masking.pose import pose
 from maskbench.masking.space import scale_of
 from maskbench.masking.wearing import worn_geometry
@@ -115,11 +115,8 @@ def _draw(
 
 def hide_straps(image: np.ndarray, surface: Surface, points: np.ndarray, opacity: np.ndarray) -> None:
     """Take from the ``opacity`` (V,) of straps where they pass under hair."""
-    if straps := len(surface.strap_width):
-        sides = points[len(surface.nodes) :].reshape(straps, 2, STRAP_STEPS, 3)
-        sight = strap_sight(image, (sides[:, 0] + sides[:, 1]) * 0.5)
-        for side in (0, 1):
-            opacity[len(surface.nodes) :].reshape(straps, 2, STRAP_STEPS)[:, side] *= sight
+    if len(surface.strap_width):
+        hide_behind(image, points[len(surface.nodes) :], opacity[len(surface.nodes) :], STRAP_STEPS)
 
 
 @lru_cache(maxsize=512)
@@ -137,8 +134,8 @@ def tolerance_of(scale: float) -> float:
 def visible_window(points: np.ndarray, shape: tuple[int, ...], margin: int) -> Window | None:
     """The part of the picture that a mesh (V, 3) can touch, with a margin, or None."""
     left, right, top, bottom = bounds(points)
-    x0, y0 = (max(0, math.floor(value) - margin) for value in (left, top))
-    x1, y1 = (min(limit, math.ceil(value) + 1 + margin) for limit, value in ((shape[1], right), (shape[0], bottom)))
+    x0, y0 = max(0, math.floor(left) - margin), max(0, math.floor(top) - margin)
+    x1, y1 = min(shape[1], math.ceil(right) + 1 + margin), min(shape[0], math.ceil(bottom) + 1 + margin)
     return Window(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
@@ -150,7 +147,7 @@ def extra_blur(grain: Grain) -> float:
 
 def grain_shift(placement: Placement) -> tuple[int, int]:
     """Where in the noise tile this face begins: another place for another face, the same for the same."""
-    x, y, _ = placement.control_points.sum(0, np.float64).tolist()
+    x, y = totals(placement.control_points)
     return round(x * 100) % TILE, round(y * 100) % TILE
 
 
@@ -194,8 +191,9 @@ def _compress(out: np.ndarray, alpha: np.ndarray, window: Window, quality: int) 
     """Give the masked pixels of ``out`` the grain of JPEG at this quality, on the photograph's own block grid."""
     grid = JPEG_MARGIN
     y0, x0 = (max(0, start // grid * grid) for start in (window.y0, window.x0))
-    part = out[y0 : -(-window.y1 // grid) * grid, x0 : -(-window.x1 // grid) * grid]
-    if (plane := only_channel(part)) is not None:
-        compress_grey(out, alpha, plane, x0, y0, quality)
+    y1, x1 = (min(-(-end // grid) * grid, n) for end, n in ((window.y1, alpha.shape[0]), (window.x1, alpha.shape[1])))
+    part = out[y0:y1, x0:x1]
+    if channels_equal(out, x0, y0, x1, y1):
+        compress_grey(out, alpha, cv2.extractChannel(part, 0), x0, y0, quality)
     else:
         copy_covered(out, alpha, recompress(part, quality), x0, y0)

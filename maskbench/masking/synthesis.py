@@ -6,7 +6,7 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from maskbench.landmarks.aligned import CROP_SIZE, AlignedLandmarker
 from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.manifest import row_to_json
 from maskbench.masking.faces import MaskedFaces, choose_faces, mask_faces, no_face
+from maskbench.masking.kernels import channels_equal
 from maskbench.masking.outputs import Writer
 from maskbench.masking.placement import to_json
 from maskbench.masking.recipes import Recipe, resolve_recipe
@@ -62,6 +63,11 @@ class SynthesisConfig:
     save_alpha: bool = False
     masks_dirs: tuple[str, ...] = ()
     sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    _opened: Wardrobe | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the masks, which another process opens itself."""
+        return {**self.__dict__, "_opened": None}
 
     def resolve(self) -> Recipe:
         """The one recipe that the options mean. Raises MaskbenchError if they contradict each other."""
@@ -71,19 +77,22 @@ class SynthesisConfig:
 
     def wardrobe(self) -> Wardrobe:
         """That recipe bound to the masks at hand. Raises MaskbenchError if it selects none."""
-        return Wardrobe.open(self.resolve(), self.masks_dirs, self.sizes)
+        return self._opened or Wardrobe.open(self.resolve(), self.masks_dirs, self.sizes)
 
     def fixed(self) -> SynthesisConfig:
-        """The same with the recipe read and the masks' sizes measured: what workers are given.
+        """The same with the recipe read, the masks opened and their sizes measured: what workers are given.
 
         Raises:
             MaskbenchError: as ``resolve`` and ``wardrobe``, or a fraction that a mask cannot reach.
         """
         wardrobe = self.wardrobe()
-        return SynthesisConfig(
+        wardrobe = replace(wardrobe, measured=wardrobe.sizes())
+        fixed = SynthesisConfig(
             recipe=wardrobe.recipe, seed=self.seed, landmarks=self.landmarks, faces=self.faces,
-            save_alpha=self.save_alpha, masks_dirs=self.masks_dirs, sizes=wardrobe.sizes(),
+            save_alpha=self.save_alpha, masks_dirs=self.masks_dirs, sizes=wardrobe.measured,
         )  # fmt: skip
+        object.__setattr__(fixed, "_opened", wardrobe)
+        return fixed
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,8 @@ def synthesise_file(
             reason = no_face(found, config.landmarks)
             return Synthesised(failed_row(path, config.seed, reason, source_sha256=digest), landmarker.misses == misses)
         masked = mask_faces(image, faces, wardrobe, path, config.seed, jpeg_quality(data))
-        encoded = encode(masked.image, os.path.splitext(path)[1])
+        grey = channels_equal(masked.image, 0, 0, image.shape[1], image.shape[0])
+        encoded = encode(masked.image, os.path.splitext(path)[1], grey=grey)
         writer.write(path, encoded, encode(masked.alpha, ".png") if config.save_alpha else None)
     except NameRefusedError as error:  # its message names the output folder, on which no row may depend
         reason = f"its output cannot have this name ({getattr(error.__cause__, 'strerror', error)})"

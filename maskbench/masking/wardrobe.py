@@ -201,11 +201,11 @@ def _garments(slot: Slot, assets: Sequence[MaskAsset], recipe: Recipe) -> dict[s
 
 
 def _selected(slot: Slot, asset: MaskAsset) -> bool:
-    single = {
-        "masks": asset.asset_id, "category": asset.category, "kind": asset.kind, "coverage": asset.coverage,
-        "shape": asset.shape,
-    }  # fmt: skip
-    if any(getattr(slot, key) and value not in getattr(slot, key) for key, value in single.items()):
+    single = (
+        (slot.masks, asset.asset_id), (slot.category, asset.category), (slot.kind, asset.kind),
+        (slot.coverage, asset.coverage), (slot.shape, asset.shape),
+    )  # fmt: skip
+    if any(wanted and value not in wanted for wanted, value in single):
         return False
     hidden = set(asset.regions)
     return asset.kind not in slot.not_kind and (
