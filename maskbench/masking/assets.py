@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
@@ -56,14 +57,13 @@ def list_assets(*roots: Path) -> dict[str, Path]:
             raise MaskbenchError(f"{root}: no such mask folder; give a folder of mask assets")
         if (root / "asset.json").is_file():
             raise MaskbenchError(f"{root}: is one mask; give the folder that holds it, {root.resolve().parent}")
-        if not any(root.glob("*/asset.json")):
+        names = [name for name in sorted(os.listdir(root)) if os.path.isfile(f"{root}/{name}/asset.json")]
+        if not names:
             raise MaskbenchError(f"{root}: holds no mask (no NAME/asset.json); give a folder of mask assets")
-        for folder in sorted(root.iterdir()):
-            if not (folder / "asset.json").is_file():
-                continue
-            if folder.name in found:
-                raise MaskbenchError(f"{folder}: a mask named {folder.name} exists at {found[folder.name]}; rename one")
-            found[folder.name] = folder
+        for name in names:
+            if name in found:
+                raise MaskbenchError(f"{root / name}: a mask named {name} exists at {found[name]}; rename one")
+            found[name] = root / name
     return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from maskbench.digest import generator
 from maskbench.landmarks.base import FACE_OVAL, inter_ocular_distance
+from maskbench.masking.kernels import sum_within
 from maskbench.masking.placement import sample
 from maskbench.masking.render import render
 from maskbench.masking.wardrobe import Wardrobe
@@ -117,7 +118,6 @@ def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:
     if x0 >= x1 or y0 >= y1:
         return math.nan
     oval = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    cv2.fillPoly(oval, [outline], 255, offset=(-x0, -y0))
-    area = cv2.countNonZero(oval)
-    inside = cv2.sumElems(cv2.bitwise_and(oval, alpha[y0:y1, x0:x1]))[0]
+    cv2.fillPoly(oval, [outline], 1, offset=(-x0, -y0))
+    area, inside = sum_within(alpha, oval, x0, y0)
     return round(inside / 255.0 / area, 4) if area else math.nan

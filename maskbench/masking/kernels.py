@@ -375,6 +375,21 @@ def blend(picture, alpha, layer, left, top, grain, amount, shift_x, shift_y, gre
 
 
 @compiled
+def sum_within(alpha, region, left, top):  # noqa: ANN001
+    """How many pixels a region (h, w) uint8 of 0 and 1 has, and the sum of alpha (H, W) over them; its first pixel lies
+    at ``left`` and ``top``."""
+    count, total = 0, 0
+    for row in range(region.shape[0]):
+        line, inside = alpha[top + row, left : left + region.shape[1]], region[row]
+        number = covered = np.int32(0)  # of a row, so that many are added at a time
+        for column in range(inside.shape[0]):
+            number += np.int32(inside[column])
+            covered += np.int32(inside[column]) * np.int32(line[column])
+        count, total = count + number, total + covered
+    return count, total
+
+
+@compiled
 def channels_equal(picture, left, top, right, bottom):  # noqa: ANN001
     """Whether the channels of a part of a picture (H, W, 3) uint8 are equal everywhere."""
     for row in range(top, bottom):

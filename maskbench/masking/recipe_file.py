@@ -79,7 +79,7 @@ def check_words(key: str, values: Collection[str], where: str) -> None:
 def _load(path: Path) -> _Table:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # compiled, where PyYAML came with it
         """Mappings become ``_Table``; a key that is repeated is an error, not silently the last one's value."""
 
     def mapping(loader: Any, node: Any) -> _Table:
