@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from maskbench.pixels import LUMA
+
 
 def compiled(function: Callable) -> Callable:
     """``njit`` with its disk cache: beside this file or in the user's cache folder; else without."""
@@ -242,9 +244,10 @@ def _shade(layer, owner, spans, planes, level_of, texels, levels, tint, first): 
             wide, high = levels[level, 1], levels[level, 2]
             u = min(max(planes[t, 0, 0] + planes[t, 0, 1] * px + planes[t, 0, 2] * py, 0.0), wide - 1.0)
             v = min(max(planes[t, 1, 0] + planes[t, 1, 1] * px + planes[t, 1, 2] * py, 0.0), high - 1.0)
-            shade = np.float32(planes[t, 2, 0] + planes[t, 2, 1] * px + planes[t, 2, 2] * py)
-            cover = np.float32(planes[t, 3, 0] + planes[t, 3, 1] * px + planes[t, 3, 2] * py)
-            cover *= np.float32(count) * share
+            # The place may lie outside of the triangle, where the values of a narrow one run off.
+            shade = np.float32(max(planes[t, 2, 0] + planes[t, 2, 1] * px + planes[t, 2, 2] * py, 0.0))
+            cover = min(max(planes[t, 3, 0] + planes[t, 3, 1] * px + planes[t, 3, 2] * py, 0.0), 1.0)
+            cover = np.float32(cover) * (np.float32(count) * share)
             u0, v0 = min(int(u), wide - 2), min(int(v), high - 2)
             fu, fv = np.float32(u - u0), np.float32(v - v0)
             k11 = fu * fv
@@ -336,42 +339,52 @@ def _order(points, triangles, depth, order):  # noqa: ANN001
 
 
 @compiled
-def blend(picture, alpha, layer, left, top, grain, amount, shift_x, shift_y, grey):  # noqa: ANN001
+def blend(picture, alpha, layer, left, top, grain, amount, shift_x, shift_y):  # noqa: ANN001
     """Composite a layer into a picture, in place, with film grain on the layer.
 
     Args:
         picture: (H, W, 3) uint8; pixels whose rounded alpha is 0 are not touched.
         alpha: (H, W) uint8, receives the rounded alpha.
-        layer: (h, w, 4) float32, premultiplied, 0..1; left, top: where in the picture its first pixel lies.
+        layer: (h, w, 4) float32, premultiplied, 0..1, or (h, w, 2), luma and alpha; left, top: where in the picture
+            its first pixel lies.
         grain: (G, G) float32 tile of unit deviation; amount: its strength in units of 1/255.
         shift_x, shift_y: where in the tile the layer's first pixel lies.
-        grey: the layer's colour is reduced to its luma.
     """
-    size = grain.shape[0]
+    size, last = grain.shape[0], layer.shape[2] - 1
     for row in range(layer.shape[0]):
         line, at = grain[(row + shift_y) % size], (shift_x - 1) % size
         for column in range(layer.shape[1]):
             at = at + 1 if at + 1 < size else 0
-            a = layer[row, column, 3]
+            a = layer[row, column, last]
             level = int(255.0 * a + 0.5)
             alpha[top + row, left + column] = level
             if level == 0:
                 continue
             weight, plain, noise = level / 255.0, 255.0 / a, amount * line[at]
-            red, green, blue = layer[row, column, 0], layer[row, column, 1], layer[row, column, 2]
             pixel = picture[top + row, left + column]
-            if grey:
-                luma = 0.299 * red + 0.587 * green + 0.114 * blue
-                over, before = min(max(plain * luma + noise, 0.0), 255.0) * weight, pixel[0]
+            if last == 1:
+                over, before = min(max(plain * layer[row, column, 0] + noise, 0.0), 255.0) * weight, pixel[0]
                 after = np.uint8(before * (1.0 - weight) + over + 0.5)
                 for ch in range(3):  # all alike, as a rule
                     same = pixel[ch] == before
                     pixel[ch] = after if same else np.uint8(pixel[ch] * (1.0 - weight) + over + 0.5)
             else:
                 for ch in range(3):
-                    value = red if ch == 0 else green if ch == 1 else blue
-                    over = min(max(plain * value + noise, 0.0), 255.0) * weight
+                    over = min(max(plain * layer[row, column, ch] + noise, 0.0), 255.0) * weight
                     pixel[ch] = np.uint8(pixel[ch] * (1.0 - weight) + over + 0.5)
+
+
+@compiled
+def without_colour(layer):  # noqa: ANN001
+    """Luma and alpha (h, w, 2) of a layer (h, w, 4) float32: all that a grey picture takes of it."""
+    out = np.empty((layer.shape[0], layer.shape[1], 2), np.float32)
+    red, green, blue = np.float32(LUMA[0]), np.float32(LUMA[1]), np.float32(LUMA[2])
+    for row in range(layer.shape[0]):
+        for column in range(layer.shape[1]):
+            pixel = layer[row, column]
+            out[row, column, 0] = red * pixel[0] + green * pixel[1] + blue * pixel[2]
+            out[row, column, 1] = pixel[3]
+    return out
 
 
 @compiled

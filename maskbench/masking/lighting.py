@@ -186,10 +186,13 @@ def _grid_luma(luma, image, spots, side):  # noqa: ANN001
     height, width = image.shape[:2]
     x0, x1, y0, y1 = spots[:, 0].min(), spots[:, 0].max(), spots[:, 1].min(), spots[:, 1].max()
     x0, x1, y0, y1 = x0 - (x1 - x0) * 0.5, x1 + (x1 - x0) * 0.5, y0 - (y1 - y0) * 0.5, y1 + (y1 - y0) * 0.5
+    columns = np.empty(side, np.int64)
+    for j in range(side):
+        columns[j] = int(min(max(x0 + (x1 - x0) * ((j + 0.5) / side), 0.0), width - 1.0))
     for i in range(side):
         row = int(min(max(y0 + (y1 - y0) * ((i + 0.5) / side), 0.0), height - 1.0))
         for j in range(side):
-            pixel = image[row, int(min(max(x0 + (x1 - x0) * ((j + 0.5) / side), 0.0), width - 1.0))]
+            pixel = image[row, columns[j]]
             luma[i * side + j] = LUMA[0] * pixel[0] + LUMA[1] * pixel[1] + LUMA[2] * pixel[2]
 
 

@@ -14,7 +14,16 @@ from maskbench.images import recompress
 from maskbench.masking.compression import compress_grey
 from maskbench.masking.geometry import STRAP_STEPS, Surface, build_surface
 from maskbench.masking.grain import TILE, Grain, face_grain, looks_grey, noise_tile
-from maskbench.masking.kernels import blend, bounds, channels_equal, copy_covered, draw_layer, paint_order, totals
+from maskbench.masking.kernels import (
+    blend,
+    bounds,
+    channels_equal,
+    copy_covered,
+    draw_layer,
+    paint_order,
+    totals,
+    without_colour,
+)
 from maskbench.masking.lighting import Light, estimate_light, face_colour, hide_behind
 from maskbench.masking.pose import pose
 from maskbench.masking.space import scale_of
@@ -82,12 +91,14 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
 
     tint = tint_of(image, control, asset, placement.colour, light)
     layer = _draw(asset, surface, control, points, opacity, light, tint, window)
+    if looks_grey(image):
+        layer = without_colour(layer)
     if blur > 0:
         layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
     shift = grain_shift(placement)
     blend(
         out, alpha, layer, window.x0, window.y0, noise_tile(), grain.noise,
-        (window.x0 + shift[0]) % TILE, (window.y0 + shift[1]) % TILE, looks_grey(image),
+        (window.x0 + shift[0]) % TILE, (window.y0 + shift[1]) % TILE,
     )  # fmt: skip
     quality = int(placement.parameters.get("jpeg", 0))
     if 0 < quality < FINE_JPEG:

@@ -126,6 +126,7 @@ def shade(pixels: Pixels, mesh: Mesh, samples: int, attributes: Tensor, textures
     spot = torch.stack([left + u.clamp(min=0).minimum(width - 1), top + v.clamp(min=0).minimum(height - 1)])
     kind = pick(textures.kind, pick(mesh.picture_of, pixels.draw))
     texel = _texels(spot, kind, int(level[pixels.triangle].min()) if len(kind) else 0, textures)
+    bright, opacity = bright.clamp(min=0.0), opacity.clamp(0.0, 1.0)  # as in kernels._shade
     cover = (opacity * pixels.cover / 255.0).float()
     alpha = cover * texel[3]
     lit = texel[:3] * (bright.float() * cover) * pick(tint.float(), pixels.draw)

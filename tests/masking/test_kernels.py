@@ -10,7 +10,7 @@ from reference.raster import rasterise
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.masking import kernels
 from maskbench.masking.assets import select_assets
-from maskbench.masking.kernels import LANES, SAMPLES, _own, blend, draw_layer, paint_order
+from maskbench.masking.kernels import LANES, SAMPLES, _own, blend, draw_layer, paint_order, without_colour
 from maskbench.masking.pose import pose
 from maskbench.masking.render import surface_of, texture_levels
 from maskbench.masking.space import control_points
@@ -204,7 +204,7 @@ def test_blending_as_the_definition_says(grey: bool, amount: float):
     layer = np.dstack([rng.random((30, 40, 3)) * alpha[..., None], alpha]).astype(np.float32)
     tile = rng.normal(size=(16, 16)).astype(np.float32)
     out, marks = picture.copy(), np.full((30, 40), 7, np.uint8)
-    blend(out, marks, layer, 0, 0, tile, amount, 5, 11, grey)
+    blend(out, marks, without_colour(layer) if grey else layer, 0, 0, tile, amount, 5, 11)
     expected, expected_marks = oracle.blended(picture, layer, tile, amount, (5, 11), grey)
     assert np.array_equal(marks, expected_marks) and np.array_equal(out[marks == 0], picture[marks == 0])
     difference = np.abs(out.astype(int) - expected)
@@ -221,7 +221,7 @@ def test_the_blend_rounds_to_the_nearest_and_leaves_alone_what_rounds_to_nothing
     layer[0, 1] = [0.002, 0.002, 0.002, 0.002]  # 0.51 of 255: alpha 1
     layer[0, 2] = [0.5, 0.25, 0.0, 1.0]
     alpha = np.zeros((1, 3), np.uint8)
-    blend(picture, alpha, layer, 0, 0, np.ones((1, 1), np.float32), 40.0 * 0, 0, 0, False)
+    blend(picture, alpha, layer, 0, 0, np.ones((1, 1), np.float32), 40.0 * 0, 0, 0)
     assert alpha.tolist() == [[0, 1, 255]]
     assert picture[0].tolist() == [[10, 20, 30], [11, 21, 31], [128, 64, 0]]  # 10 + 245/255, ..., 127.5 up
 
@@ -232,7 +232,7 @@ def test_a_grey_picture_under_a_grey_layer_stays_grey():
     alpha = rng.random((20, 20, 1)).astype(np.float32)
     layer = np.concatenate([rng.random((20, 20, 3)).astype(np.float32) * alpha, alpha], -1)
     grain = rng.normal(size=(8, 8)).astype(np.float32)
-    blend(picture, np.zeros((20, 20), np.uint8), layer, 0, 0, grain, 3.0, 0, 0, True)
+    blend(picture, np.zeros((20, 20), np.uint8), without_colour(layer), 0, 0, grain, 3.0, 0, 0)
     assert np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(picture[..., 0], picture[..., 2])
 
 
@@ -250,3 +250,18 @@ def test_real_textures_are_drawn_as_the_definition_says():
     expected = oracle.draw(layer, *args, pictures, np.array([0.9, 1.0, 1.1]), 2)
     draw_layer(layer, *args, texels, levels, np.array([0.9, 1.0, 1.1]))
     assert np.abs(layer - expected).max() < 2e-5 and (layer[..., 3] > 0.9).sum() > 50
+
+
+def test_opacity_that_runs_off_a_narrow_triangle_stays_within_its_limits():
+    """A pixel whose samples belong to several triangles takes its colour at its centre, outside of the one it is from."""
+    x, y = np.array([4.2, 4.3, 4.3, -9.0, 90.0, -9.0]), np.array([-9.0, -9.0, 30.0, -9.0, -9.0, 90.0])
+    triangles, order = np.array([[3, 4, 5], [0, 1, 2]], np.int32), np.array([0, 1], np.int32)
+    attributes = np.stack([np.full(6, 0.5), np.full(6, 0.5), np.ones(6), [0.0, 1.0, 1.0, 0.5, 0.5, 0.5]])
+    pictures, levels = pyramid(2)
+    for picture in pictures:
+        picture[:] = 255
+    for flipped in (attributes, np.vstack([attributes[:3], 1.0 - attributes[3:]])):
+        layer = np.zeros((HEIGHT, WIDTH, 4), np.float32)
+        draw_layer(layer, x, y, triangles, order, flipped, *flat(pictures), np.ones(3))
+        assert layer[..., 3].min() >= 0 and layer[..., 3].max() <= 1 + 1e-6
+        assert set(np.unique(layer[:5, 4, 3])) <= {0.0, 1.0} and np.allclose(layer[:, 9, 3], 0.5)

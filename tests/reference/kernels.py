@@ -73,7 +73,7 @@ def draw(layer, x, y, triangles, order, attributes, levels: list[np.ndarray], ti
             u, v, shade, opacity = attributes[:, triangles[t]] @ weights(x, y, triangles[t], px, py)
             level = levels[level_of(x, y, triangles[t], attributes, full, len(levels))]
             texel = bilinear(level, u * level.shape[1] - 0.5, v * level.shape[0] - 0.5) / 255.0
-            cover = opacity * len(covered) / samples**2
+            shade, cover = max(shade, 0.0), min(max(opacity, 0.0), 1.0) * len(covered) / samples**2
             alpha = texel[3] * cover
             lit = np.minimum(texel[:3] * shade * tint * cover, alpha)
             out[row, column] = out[row, column] * (1 - alpha) + np.append(lit, alpha)
