@@ -80,13 +80,23 @@ def _move(moved, control, across, down, scale, roll):  # noqa: ANN001 - numba in
             moved[n, c] = np.rint(100.0 * (x * axes[0, c] + y * axes[1, c] + z * axes[2, c] + centre[c])) / 100.0
 
 
+@compiled
+def _hundredths(points):  # noqa: ANN001
+    """(K, 3) float64, rounded to two decimals: without the tail that float32 would leave behind them."""
+    rounded = np.empty(points.shape)
+    for n in range(points.shape[0]):
+        for axis in range(points.shape[1]):
+            rounded[n, axis] = np.rint(np.float64(points[n, axis]) * 100.0) / 100.0
+    return rounded
+
+
 def to_json(placements: list[Placement]) -> str:
     """A compact JSON array; together with the asset it is all that renders the same picture again."""
     rows = [
         {
             "asset": p.asset_id,
             "colour": p.colour,
-            "control_points": np.rint(p.control_points.astype(np.float64) * 100) / 100,
+            "control_points": _hundredths(p.control_points),
             "coverage": None if np.isnan(p.coverage) else round(p.coverage, 4),
             "parameters": dict(p.parameters),
             "seed": p.seed,
