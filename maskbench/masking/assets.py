@@ -38,6 +38,7 @@ PANEL_KEYS = {
 }
 RIBBON_KEYS = {"points", "width", "uv", "mirror", "tinted"}
 MAX_TEXTURE_SIDE = 2048
+LEAST_TEXTURE_SIDE = 2  # texels are drawn two by two
 
 
 def shipped_root() -> Path:
@@ -142,6 +143,8 @@ def _read_texture(path: Path) -> np.ndarray:
     texture = None if declared is None else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if texture is None or texture.ndim != 3 or texture.shape[2] != 4 or texture.dtype != np.uint8:
         raise MaskbenchError(f"{path}: not an 8-bit RGBA PNG; draw the mask with an alpha channel")
+    if min(texture.shape[:2]) < LEAST_TEXTURE_SIDE:
+        raise MaskbenchError(f"{path}: smaller than {LEAST_TEXTURE_SIDE} pixels a side; draw the mask larger")
     return cv2.cvtColor(texture, cv2.COLOR_BGRA2RGBA)
 
 

@@ -251,6 +251,7 @@ def test_textures_without_alpha_too_large_or_too_deep_are_refused(copy):
         (np.zeros((9, 9, 4), np.uint16), "not an 8-bit RGBA PNG"),
         (np.zeros((9, 9), np.uint8), "not an 8-bit RGBA PNG"),
         (np.zeros((9, MAX_TEXTURE_SIDE + 1, 4), np.uint8), "larger than 2048 pixels; reduce it"),
+        (np.zeros((9, 1, 4), np.uint8), "smaller than 2 pixels a side; draw the mask larger"),
     ):
         cv2.imwrite(str(folder / "texture.png"), picture)
         with pytest.raises(MaskbenchError, match=message):
