@@ -253,7 +253,7 @@ def test_real_textures_are_drawn_as_the_definition_says():
 
 
 def test_opacity_that_runs_off_a_narrow_triangle_stays_within_its_limits():
-    """A pixel with samples of several triangles takes its colour at its centre, which may lie outside of the chosen one."""
+    """A pixel with samples of several triangles takes its colour at its centre, perhaps outside of the chosen one."""
     x, y = np.array([4.2, 4.3, 4.3, -9.0, 90.0, -9.0]), np.array([-9.0, -9.0, 30.0, -9.0, -9.0, 90.0])
     triangles, order = np.array([[3, 4, 5], [0, 1, 2]], np.int32), np.array([0, 1], np.int32)
     attributes = np.stack([np.full(6, 0.5), np.full(6, 0.5), np.ones(6), [0.0, 1.0, 1.0, 0.5, 0.5, 0.5]])
