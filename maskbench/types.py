@@ -41,16 +41,20 @@ class Landmarks:
     Attributes:
         points: (K, 2) or (K, 3) float32, x, y (and z, in pixels, larger is farther away).
         scheme: "mesh468", "68pt" or "5pt".
-        box: (4,) float32, x0, y0, x1, y1 around the points.
         confidence: 0 to 1, or NaN where the detector gives none.
         detector: name and version of what found them.
     """
 
     points: np.ndarray
     scheme: str
-    box: np.ndarray
     confidence: float
     detector: str
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) float32, x0, y0, x1, y1 around the points."""
+        xy = self.points[:, :2]
+        return np.concatenate([xy.min(0), xy.max(0)])
 
 
 @dataclass(frozen=True, eq=False)

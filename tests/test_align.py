@@ -32,7 +32,7 @@ def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def face(points: np.ndarray, scheme: str) -> Landmarks:
-    return Landmarks(np.asarray(points, np.float32), scheme, np.zeros(4, np.float32), 1.0, "test")
+    return Landmarks(np.asarray(points, np.float32), scheme, 1.0, "test")
 
 
 # --- templates

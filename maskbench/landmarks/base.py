@@ -50,11 +50,8 @@ LANDMARKERS: Registry = Registry(
 
 
 def mesh_landmarks(points: np.ndarray, detector: str) -> Landmarks:
-    """Wrap (468, 3) pixel coordinates as Landmarks with their bounding box."""
-    points = np.ascontiguousarray(points, np.float32)
-    xy = points.T[:2].copy()  # along contiguous rows the extremes take a sixth of the time
-    box = np.concatenate([xy.min(1), xy.max(1)])
-    return Landmarks(points, "mesh468", box, float("nan"), detector)
+    """Wrap (468, 3) pixel coordinates as Landmarks."""
+    return Landmarks(np.ascontiguousarray(points, np.float32), "mesh468", math.nan, detector)
 
 
 def five_point_rows(points: np.ndarray, groups: Sequence[Sequence[int]] = FIVE_POINTS) -> np.ndarray:

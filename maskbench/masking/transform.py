@@ -26,7 +26,6 @@ from maskbench.types import Landmarks, MaskAsset, Placement
 
 OUTPUTS = ("image", "pair", "record")
 NO_FACE = ("keep", "error")
-NO_BOX = np.full(4, np.nan, np.float32)  # of given landmarks; masks are placed by the points
 
 
 class RandomMask:
@@ -250,4 +249,4 @@ def _faces(found: Any, key: Any) -> list[Landmarks]:
         )
     if not math.isfinite(float(points.sum())):
         return []  # the usual mark of a face that was not found in an array of landmarks
-    return [Landmarks(points, "mesh468", NO_BOX, math.nan, "given")]
+    return [Landmarks(points, "mesh468", math.nan, "given")]

@@ -56,7 +56,7 @@ def demo_faces(spec: RecognizerSpec, people: int = PEOPLE, pictures: int = PICTU
     chosen = [row for name in sorted(set(subjects))[:people] for row in np.flatnonzero(subjects == name)[:pictures]]
     faces = []
     for row in chosen:
-        mesh = Landmarks(points[row], "mesh468", np.zeros(4, np.float32), 1.0, "")
+        mesh = Landmarks(points[row], "mesh468", 1.0, "")
         faces.append(align_face(read_image(folder / paths[row]), five_points(mesh), template))
     return np.stack(faces), subjects[chosen]
 

@@ -33,7 +33,7 @@ def a_face(side: int = 200) -> Landmarks:
     if points[10, 1] > points[152, 1]:  # y up: forehead above the chin
         points[:, 1:] *= -1
     points[:, :2] += side / 2
-    return Landmarks(points.astype(np.float32), "mesh468", np.zeros(4, np.float32), 1.0, "test")
+    return Landmarks(points.astype(np.float32), "mesh468", 1.0, "test")
 
 
 def test_every_mask_is_a_target_or_the_persons_own_and_groups_hold_out_some():
