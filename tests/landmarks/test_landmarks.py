@@ -18,7 +18,7 @@ from maskbench.landmarks import cache as cache_module
 from maskbench.landmarks.aligned import AlignedLandmarker
 from maskbench.landmarks.auto import AutoLandmarker
 from maskbench.landmarks.base import LANDMARKERS, box_area, five_point_rows, inter_ocular_distance, mesh_landmarks
-from maskbench.landmarks.cache import CachedLandmarker
+from maskbench.landmarks.cache import BLOCK, CachedLandmarker, _content
 from maskbench.landmarks.canonical import canonical_face
 from maskbench.landmarks.mediapipe import MediapipeLandmarker, _back, _merge
 from maskbench.masking.preview import mannequins
@@ -235,3 +235,10 @@ def test_the_five_points_have_one_definition():
 def test_alignment_loads_no_landmark_network():
     code = "import sys, maskbench.align; print([m for m in ('mediapipe', 'torch', 'onnxruntime') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_cached_files_of_any_size_are_read_whole(tmp_path: Path, size: int):
+    data = bytes(np.random.default_rng(size).integers(0, 256, size, np.uint8))
+    (tmp_path / "a").write_bytes(data)
+    assert _content(tmp_path / "a") == data
