@@ -63,11 +63,6 @@ class Window:
     x1: int
     y1: int
 
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """To index an (H, W, ...) array."""
-        return slice(self.y0, self.y1), slice(self.x0, self.x1)
-
 
 def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedImage:
     """Draw ``asset`` as ``placement`` says.

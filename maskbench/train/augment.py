@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from maskbench.align import Template, estimate_similarity, template_at, warp
-from maskbench.images import encode_jpeg
+from maskbench.images import encode
 
 CROP112 = template_at("arcface112")
 
@@ -98,7 +98,7 @@ def _camera(rng: np.random.Generator, face: np.ndarray, how: Augmentation) -> np
         noise = _normal(rng, face.shape) * np.float32(rng.uniform(2, 12))
         face = cv2.add(face, noise, dtype=cv2.CV_8U)
     if rng.random() < how.jpeg:
-        data = np.frombuffer(encode_jpeg(np.ascontiguousarray(face), int(rng.integers(30, 95))), np.uint8)
+        data = np.frombuffer(encode(np.ascontiguousarray(face), ".jpg", int(rng.integers(30, 95))), np.uint8)
         face = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
     return face
 
