@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -144,10 +145,17 @@ def test_no_process_is_left(tmp_path: Path):
     answers = dict(map_items(setup_counted, (str(tmp_path),), list(range(20)), 2))
     assert multiprocessing.active_children() == before
     numbers = {pid for pair in answers.values() for pid in pair}
-    limit = time.monotonic() + 5  # a pipe closes a moment before its process is gone
-    while any(Path(f"/proc/{pid}").exists() for pid in numbers) and time.monotonic() < limit:
+    assert not still_there(numbers)
+
+
+def still_there(pids: Iterable[int], seconds: float = 5.0) -> list[int]:
+    """Processes that do not end within the time: a pipe closes a moment before its process is gone."""
+    limit = time.monotonic() + seconds
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+        if time.monotonic() > limit:
+            break
         time.sleep(0.01)
-    assert not [pid for pid in numbers if Path(f"/proc/{pid}").exists()]
+    return left
 
 
 def setup_unsendable():
@@ -205,7 +213,7 @@ def test_stopping_half_way_ends_the_workers(tmp_path: Path):
     next(answers)
     pids = [int(path.name) for path in tmp_path.iterdir()]
     answers.close()
-    assert pids and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert pids and not still_there(pids)
 
 
 def setup_report(folder: str):
@@ -229,9 +237,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     parent.kill()
     parent.wait()
     workers = [int(path.name) for path in tmp_path.iterdir()]
-    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert len(workers) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert len(workers) == 2 and not still_there(workers, limit - time.monotonic())
 
 
 def test_there_is_a_worker():
