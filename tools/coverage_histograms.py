@@ -50,7 +50,7 @@ def measure(faces: list[Face], names: list[str]) -> dict[str, np.ndarray]:
         except MaskbenchError as error:
             print(f"left out: {error}")
             continue
-        covered = [mask_faces(image, found, wardrobe, path, 0).covered_fraction for path, image, found in faces]
+        covered = [mask_faces(image.copy(), found, wardrobe, path, 0).covered_fraction for path, image, found in faces]
         shares[name] = np.array(covered)
         print(f"{name:12} mean {shares[name].mean():.3f}  deviation {shares[name].std():.3f}  n {len(covered)}")
     return shares

@@ -52,7 +52,7 @@ def apply_mask(
     faces = choose_faces(found, image.shape, "largest")
     if not faces:
         raise ImageError(f"{no_face(found, landmarks)}; give a picture that shows a face")
-    masked = mask_faces(image, faces, wardrobe, digest, seed)
+    masked = mask_faces(image.copy(), faces, wardrobe, digest, seed)
     return MaskedImage(masked.image, masked.alpha, masked.placements[0], tuple(masked.placements))
 
 

@@ -14,7 +14,7 @@ from maskbench.digest import generator
 from maskbench.landmarks.base import FACE_OVAL, inter_ocular_distance
 from maskbench.masking.kernels import sum_within
 from maskbench.masking.placement import sample
-from maskbench.masking.render import render
+from maskbench.masking.render import draw_on
 from maskbench.masking.wardrobe import Wardrobe
 from maskbench.types import Landmarks, Placement
 
@@ -63,36 +63,37 @@ class MaskedFaces:
 def mask_faces(
     image: np.ndarray, faces: list[Landmarks], wardrobe: Wardrobe, path: str, seed: int, jpeg: int = 0
 ) -> MaskedFaces:
-    """Put on each face what the wardrobe chooses for it, the far (small) faces first.
+    """Put on each face what the wardrobe chooses for it, in place, the far (small) faces first.
 
     Args:
+        image: (H, W, 3) uint8 RGB; becomes the masked picture.
         faces: at least one, in order.
         path: with ``seed`` and the face's number it decides every draw.
         jpeg: quality of the picture's own compression, 0 when there is none.
     """
-    masked, alphas = image, []
+    alphas = []
     placements: list[Placement] = []
     for number in reversed(range(len(faces))):
         # The number enters the seed for bystanders only: one face gets the same mask under every face policy.
         parts = (path,) if number == 0 else (path, str(number))
         about: dict[str, float | str] = {"jpeg": jpeg, "face": number}
-        masked, worn, own = dress(masked, faces[number], wardrobe, parts, seed, about)
+        worn, own = dress(image, faces[number], wardrobe, parts, seed, about)
         placements[:0] = own
         alphas.append(worn)
     # The loop ends with the first face.
     crop = round(cv2.sumElems(worn)[0] / 255.0 / worn.size, 4)
     covered = own[0].coverage if len(own) == 1 else covered_fraction(worn, faces[0].points)
-    return MaskedFaces(masked, reduce(np.maximum, alphas), placements, covered, crop)
+    return MaskedFaces(image, reduce(np.maximum, alphas), placements, covered, crop)
 
 
 def dress(
     image: np.ndarray, face: Landmarks, wardrobe: Wardrobe, parts: Sequence[str], seed: int,
     about: Mapping[str, float | str],
-) -> tuple[np.ndarray, np.ndarray, list[Placement]]:  # fmt: skip
-    """Render what one face wears, one mask after the other.
+) -> tuple[np.ndarray, list[Placement]]:  # fmt: skip
+    """Draw what one face wears, in place, one mask after the other.
 
     Returns:
-        The picture, the masks' alpha (H, W) uint8 (the maximum over them), and a placement for each with its coverage.
+        The masks' alpha (H, W) uint8 (the maximum over them), and a placement for each with its coverage.
     """
     alphas, placements = [], []
     for number, choice in enumerate(wardrobe.choose(seed, *parts)):
@@ -102,11 +103,9 @@ def dress(
             rng, choice.asset, face, seed, wardrobe.recipe.jitter, choice.colour, choice.style, choice.size,
             {**about, "entry": choice.entry},
         )  # fmt: skip
-        drawn = render(image, choice.asset, placement)
-        placements.append(replace(placement, coverage=covered_fraction(drawn.alpha, face.points)))
-        alphas.append(drawn.alpha)
-        image = drawn.image
-    return image, reduce(np.maximum, alphas), placements
+        alphas.append(draw_on(image, choice.asset, placement))
+        placements.append(replace(placement, coverage=covered_fraction(alphas[-1], face.points)))
+    return reduce(np.maximum, alphas), placements
 
 
 def covered_fraction(alpha: np.ndarray, points: np.ndarray) -> float:

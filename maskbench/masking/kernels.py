@@ -259,6 +259,21 @@ def _shade(layer, owner, spans, planes, level_of, texels, levels, tint, first): 
 
 
 @compiled
+def _rows(y, triangles, order, height):  # noqa: ANN001
+    """The rows of pixels that the triangles of ``order`` can touch, of so many: the first, and the one after the last.
+
+    Args:
+        y: (V,) in samples.
+    """
+    least, most = np.inf, -np.inf
+    for k in range(order.shape[0]):
+        for n in range(3):
+            least, most = min(least, y[triangles[order[k], n]]), max(most, y[triangles[order[k], n]])
+    first, last = np.floor(least / SAMPLES), np.floor(most / SAMPLES)
+    return int(min(max(first, 0.0), height)), int(min(max(last + 1.0, 0.0), height))
+
+
+@compiled
 def _draw(layer, x, y, triangles, order, attributes, texels, levels, tint, band):  # noqa: ANN001
     """``draw_layer`` in bands of so many rows."""
     height, width = layer.shape[:2]
@@ -267,9 +282,13 @@ def _draw(layer, x, y, triangles, order, attributes, texels, levels, tint, band)
     _planes(planes, level_of, sx, sy, triangles, order, attributes, levels)
     owner = np.empty((band * SAMPLES, width * SAMPLES + LANES), np.int32)
     spans = np.empty((band * SAMPLES, 2), np.int64)
+    top, bottom = _rows(sy, triangles, order, height)
     for first in range(0, height, band):
-        here = min(band, height - first) * SAMPLES
-        owner[:here], spans[:here, 0], spans[:here, 1] = -1, width * SAMPLES, -1
+        here = min(band, height - first)
+        spans[:, 0], spans[:, 1] = width * SAMPLES, -1
+        # Rows above and below all triangles are not looked at.
+        owner[max(top - first, 0) * SAMPLES : max(min(bottom - first, here), 0) * SAMPLES] = -1
+        here *= SAMPLES
         _own(owner[:here], spans, sx, sy, triangles, order, first * SAMPLES)
         _shade(layer, owner[:here], spans, planes, level_of, texels, levels, tint, first)
 
@@ -338,6 +357,9 @@ def _order(points, triangles, depth, order):  # noqa: ANN001
     return order[:count]
 
 
+WEIGHTS = np.arange(256) / 255.0
+
+
 @compiled
 def blend(picture, alpha, layer, left, top, grain, amount, shift_x, shift_y):  # noqa: ANN001
     """Composite a layer into a picture, in place, with film grain on the layer.
@@ -360,14 +382,15 @@ def blend(picture, alpha, layer, left, top, grain, amount, shift_x, shift_y):  #
             alpha[top + row, left + column] = level
             if level == 0:
                 continue
-            weight, plain, noise = level / 255.0, 255.0 / a, amount * line[at]
+            weight, plain, noise = WEIGHTS[level], 255.0 / a, amount * line[at]
             pixel = picture[top + row, left + column]
             if last == 1:
-                over, before = min(max(plain * layer[row, column, 0] + noise, 0.0), 255.0) * weight, pixel[0]
-                after = np.uint8(before * (1.0 - weight) + over + 0.5)
-                for ch in range(3):  # all alike, as a rule
-                    same = pixel[ch] == before
-                    pixel[ch] = after if same else np.uint8(pixel[ch] * (1.0 - weight) + over + 0.5)
+                over = min(max(plain * layer[row, column, 0] + noise, 0.0), 255.0) * weight
+                if pixel[0] == pixel[1] and pixel[0] == pixel[2]:  # as a rule
+                    pixel[0] = pixel[1] = pixel[2] = np.uint8(pixel[0] * (1.0 - weight) + over + 0.5)
+                    continue
+                for ch in range(3):
+                    pixel[ch] = np.uint8(pixel[ch] * (1.0 - weight) + over + 0.5)
             else:
                 for ch in range(3):
                     over = min(max(plain * layer[row, column, ch] + noise, 0.0), 255.0) * weight

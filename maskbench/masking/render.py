@@ -73,7 +73,17 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     Returns:
         The new picture. Where its alpha is 0 every pixel equals the input's.
     """
-    out, alpha = image.copy(), np.zeros(image.shape[:2], np.uint8)
+    out = image.copy()
+    return MaskedImage(out, draw_on(out, asset, placement), placement)
+
+
+def draw_on(image: np.ndarray, asset: MaskAsset, placement: Placement) -> np.ndarray:
+    """Draw ``asset`` as ``placement`` says, in place on an (H, W, 3) uint8 RGB picture.
+
+    Returns:
+        The mask's alpha (H, W) uint8; where it is 0 the picture is as it was.
+    """
+    alpha = np.zeros(image.shape[:2], np.uint8)
     control = placement.control_points.astype(np.float64)
     surface = surface_of(asset, placement.style, placement.size, tolerance_of(scale_of(control)))
     points, opacity = pose(surface, control)
@@ -82,7 +92,7 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     blur = extra_blur(grain)
     window = visible_window(points, image.shape, int(np.ceil(3 * blur)))
     if window is None:
-        return MaskedImage(out, alpha, placement)
+        return alpha
 
     tint = tint_of(image, control, asset, placement.colour, light)
     layer = _draw(asset, surface, control, points, opacity, light, tint, window)
@@ -92,13 +102,13 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
         layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
     shift = grain_shift(placement)
     blend(
-        out, alpha, layer, window.x0, window.y0, noise_tile(), grain.noise,
+        image, alpha, layer, window.x0, window.y0, noise_tile(), grain.noise,
         (window.x0 + shift[0]) % TILE, (window.y0 + shift[1]) % TILE,
     )  # fmt: skip
     quality = int(placement.parameters.get("jpeg", 0))
     if 0 < quality < FINE_JPEG:
-        _compress(out, alpha, window, quality)
-    return MaskedImage(out, alpha, placement)
+        _compress(image, alpha, window, quality)
+    return alpha
 
 
 def _draw(
@@ -193,13 +203,13 @@ def texture_levels(asset: MaskAsset) -> tuple[np.ndarray, np.ndarray]:
     return texels, np.column_stack([first[:-1], np.array(sizes, np.int64)])
 
 
-def _compress(out: np.ndarray, alpha: np.ndarray, window: Window, quality: int) -> None:
-    """Give the masked pixels of ``out`` the grain of JPEG at this quality, on the photograph's own block grid."""
+def _compress(image: np.ndarray, alpha: np.ndarray, window: Window, quality: int) -> None:
+    """Give the masked pixels of ``image`` the grain of JPEG at this quality, on the photograph's own block grid."""
     grid = JPEG_MARGIN
     y0, x0 = (max(0, start // grid * grid) for start in (window.y0, window.x0))
     y1, x1 = (min(-(-end // grid) * grid, n) for end, n in ((window.y1, alpha.shape[0]), (window.x1, alpha.shape[1])))
-    part = out[y0:y1, x0:x1]
-    if channels_equal(out, x0, y0, x1, y1):
-        compress_grey(out, alpha, cv2.extractChannel(part, 0), x0, y0, quality)
+    part = image[y0:y1, x0:x1]
+    if channels_equal(image, x0, y0, x1, y1):
+        compress_grey(image, alpha, cv2.extractChannel(part, 0), x0, y0, quality)
     else:
-        copy_covered(out, alpha, recompress(part, quality), x0, y0)
+        copy_covered(image, alpha, recompress(part, quality), x0, y0)

@@ -12,7 +12,7 @@ from maskbench.files import read_json
 from maskbench.masking.assets import list_assets, load_asset
 from maskbench.masking.engine import CONFIG
 from maskbench.masking.placement import from_json
-from maskbench.masking.render import render
+from maskbench.masking.render import draw_on
 from maskbench.types import MaskAsset
 
 
@@ -31,13 +31,12 @@ def replay(image: np.ndarray, placement: str, assets: Mapping[str, MaskAsset]) -
         ManifestError: the column is malformed, or names a mask that is not there.
     """
     placements = from_json(placement)
-    alpha = np.zeros(image.shape[:2], np.uint8)
+    image, alpha = image.copy(), np.zeros(image.shape[:2], np.uint8)
     # As they were drawn: the far (small) faces first, and each face's masks in their order.
     for worn in sorted(placements, key=lambda worn: -float(worn.parameters.get("face", 0))):
         if worn.asset_id not in assets:
             raise ManifestError(f"mask {worn.asset_id} is not installed, and its alpha cannot be drawn again")
-        drawn = render(image, assets[worn.asset_id], worn)
-        image, alpha = drawn.image, np.maximum(alpha, drawn.alpha)
+        alpha = np.maximum(alpha, draw_on(image, assets[worn.asset_id], worn))
     return image, alpha
 
 

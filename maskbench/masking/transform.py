@@ -19,7 +19,7 @@ from maskbench.landmarks.cache import CachedLandmarker
 from maskbench.masking.faces import LEAST_INTER_OCULAR, no_face
 from maskbench.masking.placement import sample
 from maskbench.masking.recipes import DEFAULT, Recipe, resolve_recipe
-from maskbench.masking.render import MaskedImage, render
+from maskbench.masking.render import MaskedImage, draw_on
 from maskbench.masking.space import control_points, scale_of
 from maskbench.masking.wardrobe import Wardrobe, unit
 from maskbench.types import Landmarks, MaskAsset, Placement
@@ -116,11 +116,11 @@ class RandomMask:
             MaskbenchError: nothing is known about the key, or the landmarks are no face mesh.
         """
         array, tensor = _array(image)
-        drawn, alpha = array, None
         plan = self.plan(array, key, landmarks, epoch)
+        drawn, alpha = array.copy() if plan else array, None
         for asset, placement in plan:
-            masked = render(drawn, asset, placement)
-            drawn, alpha = masked.image, masked.alpha if alpha is None else np.maximum(alpha, masked.alpha)
+            own = draw_on(drawn, asset, placement)
+            alpha = own if alpha is None else np.maximum(alpha, own)
         if self.output == "image":
             return _like(drawn, tensor) if plan else image
         alpha = np.zeros(array.shape[:2], np.uint8) if alpha is None else alpha

@@ -28,7 +28,7 @@ from maskbench.masking.engine import CONFIG, FAULTS, JOURNAL, locked, synthesize
 from maskbench.masking.faces import choose_faces, mask_faces, no_face
 from maskbench.masking.outputs import ALPHA_FOLDER
 from maskbench.masking.placement import from_json
-from maskbench.masking.render import render
+from maskbench.masking.render import draw_on, render
 from maskbench.masking.synthesis import SynthesisConfig
 
 ALIGNED = SynthesisConfig(landmarks="aligned", seed=5)
@@ -196,9 +196,9 @@ def test_rows_that_were_reported_are_not_done_again(crop_folder, tmp_path: Path,
         calls.append(1)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return render(*arguments)
+        return draw_on(*arguments)
 
-    monkeypatch.setattr(faces_module, "render", stopping)
+    monkeypatch.setattr(faces_module, "draw_on", stopping)
     with pytest.raises(KeyboardInterrupt):
         synthesize(faces, out, ALIGNED)
     assert (out / JOURNAL).read_bytes().count(b"\n") == 5
@@ -273,9 +273,9 @@ def test_a_fault_of_ours_is_a_row_and_keeps_its_traceback(crop_folder, tmp_path:
         calls.append(1)
         if len(calls) == 2:
             raise ZeroDivisionError("a bug\n of \udcff")
-        return render(*arguments)
+        return draw_on(*arguments)
 
-    monkeypatch.setattr(faces_module, "render", faulty)
+    monkeypatch.setattr(faces_module, "draw_on", faulty)
     summary = synthesize(faces, tmp_path / "out", ALIGNED, 1)
     assert summary.counts == {"masked": 3, "failed": 1, "skipped": 0}
     assert list(summary.reasons) == ["failed: internal error: ZeroDivisionError: a bug of \\udcff"]

@@ -40,7 +40,7 @@ def two_slots(**options) -> Wardrobe:
 
 def test_everything_drawn_is_recorded_and_draws_the_same_picture_again():
     image, faces = picture(), [face(60, 120, 80), face(40, 270, 90)]
-    masked = mask_faces(image, faces, two_slots(), "a.jpg", 3, jpeg=70)
+    masked = mask_faces(image.copy(), faces, two_slots(), "a.jpg", 3, jpeg=70)
     again = from_json(to_json(masked.placements))
     assert [(p.parameters["face"], p.parameters["entry"]) for p in again] == [(0, "both")] * 2 + [(1, "both")] * 2
     assert [p.style for p in again] == ["mouth-only", "under-chin"] * 2
@@ -52,13 +52,13 @@ def test_everything_drawn_is_recorded_and_draws_the_same_picture_again():
         step = render(drawn, select_assets(placement.asset_id)[0], placement)
         drawn, alpha = step.image, np.maximum(alpha, step.alpha)
     assert np.array_equal(drawn, masked.image) and np.array_equal(alpha, masked.alpha)
-    assert (drawn[alpha == 0] == image[alpha == 0]).all()
+    assert (drawn[alpha == 0] == image[alpha == 0]).all() and (drawn != image).any()
 
 
 def test_fractions_are_of_all_masks_of_the_first_face_and_of_nothing_else():
     image, faces = picture(), [face(60, 120, 80), face(40, 270, 90)]
-    both = mask_faces(image, faces, two_slots(), "a", 0)
-    alone = mask_faces(image, faces[:1], two_slots(), "a", 0)
+    both = mask_faces(image.copy(), faces, two_slots(), "a", 0)
+    alone = mask_faces(image.copy(), faces[:1], two_slots(), "a", 0)
     assert both.covered_fraction == alone.covered_fraction and both.crop_fraction == alone.crop_fraction
     assert alone.covered_fraction == covered_fraction(alone.alpha, faces[0].points)
     assert alone.crop_fraction == pytest.approx(alone.alpha.sum() / 255 / alone.alpha.size, abs=1e-4)

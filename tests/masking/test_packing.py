@@ -26,7 +26,7 @@ from maskbench.masking import faces as faces_module
 from maskbench.masking import packing
 from maskbench.masking.engine import Summary, synthesize
 from maskbench.masking.packing import STAGING
-from maskbench.masking.render import render
+from maskbench.masking.render import draw_on
 from maskbench.masking.synthesis import SynthesisConfig
 
 ALIGNED = SynthesisConfig(mask="surgical,n95", landmarks="aligned", seed=5)
@@ -151,10 +151,10 @@ def test_the_journal_can_be_read_until_the_last_packing_has_ended(
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return render(*arguments)
+        return draw_on(*arguments)
 
     monkeypatch.setattr(packing.ShardOutputs, "close", closing)
-    monkeypatch.setattr(faces_module, "render", stopping)
+    monkeypatch.setattr(faces_module, "draw_on", stopping)
     with pytest.raises(KeyboardInterrupt):
         pack(shards(2), tmp_path / "out")
     assert len(seen) == 4

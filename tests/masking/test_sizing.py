@@ -41,7 +41,9 @@ def photographs(root, folder: str, count: int):
 
 
 def shares(faces, wardrobe):
-    return np.array([mask_faces(image, [face], wardrobe, name, 0).covered_fraction for name, image, face in faces])
+    return np.array([
+        mask_faces(image.copy(), [face], wardrobe, name, 0).covered_fraction for name, image, face in faces
+    ])
 
 
 def test_more_size_covers_more_and_the_share_is_reached_to_a_hundredth():
