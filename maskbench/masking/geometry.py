@@ -73,6 +73,11 @@ class Surface:
         """(G + 2 R n, K): the bindings of nodes, centre lines and probes in one matrix."""
         return np.concatenate([self.binding, self.strap_binding, self.strap_probe])
 
+    @cached_property
+    def parts(self) -> np.ndarray:
+        """(L, 2) int64: the first triangle of each layer, and the one after its last."""
+        return np.array([(layer.start, layer.stop) for layer in self.layers], np.int64)
+
 
 @dataclass(frozen=True)
 class _Patch:

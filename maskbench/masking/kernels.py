@@ -258,82 +258,16 @@ def _shade(layer, owner, spans, planes, level_of, texels, levels, tint, first): 
             _over(codes, texel, below, k00, k01, k10, k11, shade, cover, tint, flat, pixel)
 
 
-@compiled
-def _rows(y, triangles, order, height):  # noqa: ANN001
-    """The rows of pixels that the triangles of ``order`` can touch, of so many: the first, and the one after the last.
-
-    Args:
-        y: (V,) in samples.
-    """
-    least, most = np.inf, -np.inf
-    for k in range(order.shape[0]):
-        for n in range(3):
-            least, most = min(least, y[triangles[order[k], n]]), max(most, y[triangles[order[k], n]])
-    first, last = np.floor(least / SAMPLES), np.floor(most / SAMPLES)
-    return int(min(max(first, 0.0), height)), int(min(max(last + 1.0, 0.0), height))
-
-
-@compiled
-def _draw(layer, x, y, triangles, order, attributes, texels, levels, tint, band):  # noqa: ANN001
-    """``draw_layer`` in bands of so many rows."""
-    height, width = layer.shape[:2]
-    sx, sy = (x + 0.5) * SAMPLES - 0.5, (y + 0.5) * SAMPLES - 0.5
-    planes, level_of = np.empty((len(triangles), 4, 3)), np.empty(len(triangles), np.int32)
-    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels)
-    owner = np.empty((band * SAMPLES, width * SAMPLES + LANES), np.int32)
-    spans = np.empty((band * SAMPLES, 2), np.int64)
-    top, bottom = _rows(sy, triangles, order, height)
-    for first in range(0, height, band):
-        here = min(band, height - first)
-        spans[:, 0], spans[:, 1] = width * SAMPLES, -1
-        # Rows above and below all triangles are not looked at.
-        owner[max(top - first, 0) * SAMPLES : max(min(bottom - first, here), 0) * SAMPLES] = -1
-        here *= SAMPLES
-        _own(owner[:here], spans, sx, sy, triangles, order, first * SAMPLES)
-        _shade(layer, owner[:here], spans, planes, level_of, texels, levels, tint, first)
-
-
 LEAST_AREA = 1e-6  # square pixels, doubled; a thinner triangle is not drawn
 BAND_SAMPLES = 4_000_000  # samples held at a time; bounds the memory on large faces
 DEPTHS = 4096  # steps of depth by which triangles are ordered; within one they keep their order
 
 
-def draw_layer(
-    layer: np.ndarray, x: np.ndarray, y: np.ndarray, triangles: np.ndarray, order: np.ndarray, attributes: np.ndarray,
-    texels: np.ndarray, levels: np.ndarray, tint: np.ndarray,
-) -> None:  # fmt: skip
-    """Blend textured triangles over ``layer``, in place.
-
-    Args:
-        layer: (h, w, 4) float32, colour premultiplied by alpha, 0..1.
-        x, y: (V,) float64 vertex positions in pixels of the layer; pixel centres lie at whole numbers.
-        triangles: (T, 3) int32; order: those to draw, the nearest last; all have positive projected area.
-        attributes: (4, V) float64: u and v in 0..1, brightness, opacity.
-        texels: (N, 4) uint8, premultiplied, the rows of all levels of detail one after the other, each level sqrt(2)
-            smaller than the one before; levels: (L, 3) int64, first texel, width, height of each. A level is clamped
-            at its border.
-        tint: (3,) float64, multiplies the colour. The result never exceeds white.
-    """
-    height, width = layer.shape[:2]
-    band = max(1, min(height, BAND_SAMPLES // (width * SAMPLES**2)))
-    lanes = np.ones(4, np.float32)
-    lanes[:3] = tint
-    _draw(layer, x, y, triangles, order, attributes, texels, levels, lanes, band)
-
-
-def paint_order(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """The triangles that face the camera, the farthest first: indices (n,).
-
-    Args:
-        points: (V, 3) pixels, z growing away from the camera.
-        triangles: (T, 3) int32, positive projected area when facing the camera.
-    """
-    return _order(points, triangles, np.empty(len(triangles)), np.empty(len(triangles), np.int32))
-
-
 @compiled
-def _order(points, triangles, depth, order):  # noqa: ANN001
-    """Write three times the mean depth of the triangles that face the camera, and these by falling depth."""
+def paint_order(points, triangles):  # noqa: ANN001, ANN201
+    """The triangles (T, 3) int32 that face the camera, the farthest first: indices (n,) int32. Their depth is that of
+    their middle; points and winding are as ``draw_surface`` has them."""
+    depth, order = np.empty(triangles.shape[0]), np.empty(triangles.shape[0], np.int32)
     count, least, most = 0, np.inf, -np.inf
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -355,6 +289,72 @@ def _order(points, triangles, depth, order):  # noqa: ANN001
             order[starts[int(depth[t])]] = t
             starts[int(depth[t])] += 1
     return order[:count]
+
+
+@compiled
+def _rows(y, triangles, order, height):  # noqa: ANN001
+    """The rows of pixels that the triangles of ``order`` can touch, of so many: the first, and the one after the last.
+
+    Args:
+        y: (V,) in samples.
+    """
+    least, most = np.inf, -np.inf
+    for k in range(order.shape[0]):
+        for n in range(3):
+            least, most = min(least, y[triangles[order[k], n]]), max(most, y[triangles[order[k], n]])
+    first, last = np.floor(least / SAMPLES), np.floor(most / SAMPLES)
+    return int(min(max(first, 0.0), height)), int(min(max(last + 1.0, 0.0), height))
+
+
+@compiled
+def draw_layer(layer, x, y, triangles, order, attributes, texels, levels, tint, band):  # noqa: ANN001
+    """One part of ``draw_surface``, its triangles in this order, the nearest last; all have positive projected area.
+
+    Args:
+        x, y: (V,) float64 in pixels of the layer.
+        tint: (4,) float32.
+        band: rows that are drawn at a time, which changes nothing.
+    """
+    height, width = layer.shape[:2]
+    sx, sy = (x + 0.5) * SAMPLES - 0.5, (y + 0.5) * SAMPLES - 0.5
+    planes, level_of = np.empty((len(triangles), 4, 3)), np.empty(len(triangles), np.int32)
+    _planes(planes, level_of, sx, sy, triangles, order, attributes, levels)
+    owner = np.empty((band * SAMPLES, width * SAMPLES + LANES), np.int32)
+    spans = np.empty((band * SAMPLES, 2), np.int64)
+    top, bottom = _rows(sy, triangles, order, height)
+    for first in range(0, height, band):
+        here = min(band, height - first)
+        spans[:, 0], spans[:, 1] = width * SAMPLES, -1
+        # Rows above and below all triangles are not looked at.
+        owner[max(top - first, 0) * SAMPLES : max(min(bottom - first, here), 0) * SAMPLES] = -1
+        here *= SAMPLES
+        _own(owner[:here], spans, sx, sy, triangles, order, first * SAMPLES)
+        _shade(layer, owner[:here], spans, planes, level_of, texels, levels, tint, first)
+
+
+@compiled
+def draw_surface(layer, points, left, top, triangles, parts, attributes, texels, levels, tints):  # noqa: ANN001
+    """Blend the textured triangles that face the camera over ``layer``, in place, part by part.
+
+    Args:
+        layer: (h, w, 4) float32, colour premultiplied by alpha, 0..1; left, top: where in the picture its first pixel
+            lies.
+        points: (V, 3) float64 vertices in pixels of the picture, z growing away from the camera; pixel centres lie at
+            whole numbers.
+        triangles: (T, 3) int32, of positive projected area when facing the camera; parts: (P, 2) int64, the first of
+            each part and the one after its last, in drawing order.
+        attributes: (4, V) float64: u and v in 0..1, brightness, opacity.
+        texels: (N, 4) uint8, premultiplied, the rows of all levels of detail one after the other, each level sqrt(2)
+            smaller than the one before; levels: (L, 3) int64, first texel, width, height of each. A level is clamped
+            at its border.
+        tints: (P, 4) float32, multiplies a part's colour; the last number is 1. The result never exceeds white.
+    """
+    x, y = points[:, 0] - left, points[:, 1] - top
+    band = max(1, min(layer.shape[0], BAND_SAMPLES // (layer.shape[1] * SAMPLES**2)))
+    for k in range(parts.shape[0]):
+        own = triangles[parts[k, 0] : parts[k, 1]]
+        order = paint_order(points, own)
+        draw_layer(layer, x, y, own, order, attributes, texels, levels, tints[k], band)
 
 
 WEIGHTS = np.arange(256) / 255.0

@@ -19,8 +19,7 @@ from maskbench.masking.kernels import (
     bounds,
     channels_equal,
     copy_covered,
-    draw_layer,
-    paint_order,
+    draw_surface,
     totals,
     without_colour,
 )
@@ -119,13 +118,12 @@ def _draw(
     layer = np.zeros((window.y1 - window.y0, window.x1 - window.x0, 4), np.float32)
     attributes = np.empty((4, len(points)))
     attributes[:2], attributes[2], attributes[3] = surface.uv.T, light.shade(surface.normals), opacity
-    x, y = points[:, 0] - window.x0, points[:, 1] - window.y0
     texels, levels = texture_levels(asset)
-    for part in surface.layers:
-        triangles = surface.triangles[part.start : part.stop]
-        colour = tint if part.tinted else light.gain * light.colour
-        order = paint_order(points, triangles)
-        draw_layer(layer, x, y, triangles, order, attributes, texels, levels, colour)
+    tints = np.ones((len(surface.layers), 4), np.float32)
+    tints[:, :3] = [tint if part.tinted else light.gain * light.colour for part in surface.layers]
+    draw_surface(
+        layer, points, window.x0, window.y0, surface.triangles, surface.parts, attributes, texels, levels, tints
+    )
     return layer
 
 
