@@ -61,8 +61,9 @@ class MaskedFaces:
 
 
 def mask_faces(
-    image: np.ndarray, faces: list[Landmarks], wardrobe: Wardrobe, path: str, seed: int, jpeg: int = 0
-) -> MaskedFaces:
+    image: np.ndarray, faces: list[Landmarks], wardrobe: Wardrobe, path: str, seed: int, jpeg: int = 0,
+    grey: bool = False,
+) -> MaskedFaces:  # fmt: skip
     """Put on each face what the wardrobe chooses for it, in place, the far (small) faces first.
 
     Args:
@@ -70,6 +71,7 @@ def mask_faces(
         faces: at least one, in order.
         path: with ``seed`` and the face's number it decides every draw.
         jpeg: quality of the picture's own compression, 0 when there is none.
+        grey: as ``render.draw_on`` has it.
     """
     alphas = []
     placements: list[Placement] = []
@@ -77,7 +79,7 @@ def mask_faces(
         # The number enters the seed for bystanders only: one face gets the same mask under every face policy.
         parts = (path,) if number == 0 else (path, str(number))
         about: dict[str, float | str] = {"jpeg": jpeg, "face": number}
-        worn, own = dress(image, faces[number], wardrobe, parts, seed, about)
+        worn, own = dress(image, faces[number], wardrobe, parts, seed, about, grey)
         placements[:0] = own
         alphas.append(worn)
     # The loop ends with the first face.
@@ -88,7 +90,7 @@ def mask_faces(
 
 def dress(
     image: np.ndarray, face: Landmarks, wardrobe: Wardrobe, parts: Sequence[str], seed: int,
-    about: Mapping[str, float | str],
+    about: Mapping[str, float | str], grey: bool = False,
 ) -> tuple[np.ndarray, list[Placement]]:  # fmt: skip
     """Draw what one face wears, in place, one mask after the other.
 
@@ -103,7 +105,7 @@ def dress(
             rng, choice.asset, face, seed, wardrobe.recipe.jitter, choice.colour, choice.style, choice.size,
             {**about, "entry": choice.entry},
         )  # fmt: skip
-        alphas.append(draw_on(image, choice.asset, placement))
+        alphas.append(draw_on(image, choice.asset, placement, grey))
         placements.append(replace(placement, coverage=covered_fraction(alphas[-1], face.points)))
     return reduce(np.maximum, alphas), placements
 

@@ -35,7 +35,7 @@ class Grain:
     noise: float
 
 
-def estimate_grain(region: np.ndarray) -> Grain:
+def estimate_grain(region: np.ndarray, grey: bool = False) -> Grain:
     """Estimate blur and noise of a part of a picture.
 
     Noise: the median response to Immerkaer's mask ("Fast Noise Variance Estimation", CVIU 64, 1996; the median
@@ -44,19 +44,21 @@ def estimate_grain(region: np.ndarray) -> Grain:
 
     Args:
         region: (h, w, 3) uint8 RGB around the face. Less than 8 pixels on a side give no blur and no noise.
+        grey: its channels are known to be equal, so that each is the luma.
     """
     if min(region.shape[:2]) < 8:
         return Grain(0.0, 0.0)
-    return Grain(*_grain(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY)))
+    return Grain(*_grain(cv2.extractChannel(region, 0) if grey else cv2.cvtColor(region, cv2.COLOR_RGB2GRAY)))
 
 
-def face_grain(image: np.ndarray, control: np.ndarray) -> Grain:
-    """Blur and noise of the part of an (H, W, 3) uint8 picture around the (K, 3) control points of a face."""
+def face_grain(image: np.ndarray, control: np.ndarray, grey: bool = False) -> Grain:
+    """Blur and noise of the part of an (H, W, 3) uint8 picture around the (K, 3) control points of a face; ``grey`` as
+    ``estimate_grain`` has it."""
     height, width = image.shape[:2]
     x0, x1, y0, y1 = bounds(control)
     x0, y0 = (math.floor(max(value, 0.0)) for value in (x0, y0))
     x1, y1 = (math.ceil(max(value, 0.0)) + 1 for value in (x1, y1))
-    return estimate_grain(image[y0:y1, x0:x1]) if x0 < width and y0 < height else Grain(0.0, 0.0)
+    return estimate_grain(image[y0:y1, x0:x1], grey) if x0 < width and y0 < height else Grain(0.0, 0.0)
 
 
 @compiled

@@ -76,8 +76,11 @@ def render(image: np.ndarray, asset: MaskAsset, placement: Placement) -> MaskedI
     return MaskedImage(out, draw_on(out, asset, placement), placement)
 
 
-def draw_on(image: np.ndarray, asset: MaskAsset, placement: Placement) -> np.ndarray:
+def draw_on(image: np.ndarray, asset: MaskAsset, placement: Placement, grey: bool = False) -> np.ndarray:
     """Draw ``asset`` as ``placement`` says, in place on an (H, W, 3) uint8 RGB picture.
+
+    Args:
+        grey: the channels are known to be equal, which spares looking; they stay so, whether it is said or not.
 
     Returns:
         The mask's alpha (H, W) uint8; where it is 0 the picture is as it was.
@@ -87,7 +90,7 @@ def draw_on(image: np.ndarray, asset: MaskAsset, placement: Placement) -> np.nda
     surface = surface_of(asset, placement.style, placement.size, tolerance_of(scale_of(control)))
     points, opacity = pose(surface, control)
     hide_straps(image, surface, points, opacity)
-    light, grain = estimate_light(image, control), face_grain(image, control)
+    light, grain = estimate_light(image, control), face_grain(image, control, grey)
     blur = extra_blur(grain)
     window = visible_window(points, image.shape, int(np.ceil(3 * blur)))
     if window is None:
@@ -95,7 +98,7 @@ def draw_on(image: np.ndarray, asset: MaskAsset, placement: Placement) -> np.nda
 
     tint = tint_of(image, control, asset, placement.colour, light)
     layer = _draw(asset, surface, control, points, opacity, light, tint, window)
-    if looks_grey(image):
+    if grey or looks_grey(image):
         layer = without_colour(layer)
     if blur > 0:
         layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
@@ -106,7 +109,7 @@ def draw_on(image: np.ndarray, asset: MaskAsset, placement: Placement) -> np.nda
     )  # fmt: skip
     quality = int(placement.parameters.get("jpeg", 0))
     if 0 < quality < FINE_JPEG:
-        _compress(image, alpha, window, quality)
+        _compress(image, alpha, window, quality, grey)
     return alpha
 
 
@@ -201,13 +204,13 @@ def texture_levels(asset: MaskAsset) -> tuple[np.ndarray, np.ndarray]:
     return texels, np.column_stack([first[:-1], np.array(sizes, np.int64)])
 
 
-def _compress(image: np.ndarray, alpha: np.ndarray, window: Window, quality: int) -> None:
+def _compress(image: np.ndarray, alpha: np.ndarray, window: Window, quality: int, grey: bool) -> None:
     """Give the masked pixels of ``image`` the grain of JPEG at this quality, on the photograph's own block grid."""
     grid = JPEG_MARGIN
     y0, x0 = (max(0, start // grid * grid) for start in (window.y0, window.x0))
     y1, x1 = (min(-(-end // grid) * grid, n) for end, n in ((window.y1, alpha.shape[0]), (window.x1, alpha.shape[1])))
     part = image[y0:y1, x0:x1]
-    if channels_equal(image, x0, y0, x1, y1):
+    if grey or channels_equal(image, x0, y0, x1, y1):
         compress_grey(image, alpha, cv2.extractChannel(part, 0), x0, y0, quality)
     else:
         copy_covered(image, alpha, recompress(part, quality), x0, y0)

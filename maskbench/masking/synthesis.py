@@ -164,8 +164,10 @@ def synthesise_file(
         if not faces:
             reason = no_face(found, config.landmarks)
             return Synthesised(failed_row(path, config.seed, reason, source_sha256=digest), landmarker.misses == misses)
-        masked = mask_faces(image, faces, wardrobe, path, config.seed, jpeg_quality(data))
-        grey = channels_equal(masked.image, 0, 0, image.shape[1], image.shape[0])
+        whole = (0, 0, image.shape[1], image.shape[0])
+        grey = channels_equal(image, *whole)
+        masked = mask_faces(image, faces, wardrobe, path, config.seed, jpeg_quality(data), grey)
+        grey = grey or channels_equal(image, *whole)  # the mask may have covered what colour there was
         encoded = encode(masked.image, os.path.splitext(path)[1], grey=grey)
         writer.write(path, encoded, encode(masked.alpha, ".png") if config.save_alpha else None)
     except NameRefusedError as error:  # its message names the output folder, on which no row may depend

@@ -9,7 +9,7 @@ import pytest
 
 from maskbench.digest import generator
 from maskbench.errors import MaskbenchError
-from maskbench.images import decode, encode
+from maskbench.images import decode, encode, is_grey
 from maskbench.landmarks.aligned import AlignedLandmarker
 from maskbench.landmarks.base import mesh_landmarks
 from maskbench.landmarks.canonical import canonical_face
@@ -19,6 +19,7 @@ from maskbench.masking.grain import Grain, estimate_grain
 from maskbench.masking.placement import Jitter, from_json, sample, still, to_json
 from maskbench.masking.render import (
     SMALLEST_TEXTURE,
+    draw_on,
     extra_blur,
     render,
     surface_of,
@@ -85,6 +86,16 @@ def test_rendering_is_a_function_of_its_arguments_and_a_manifest_row_renders_aga
     first = render(make_crop(2), asset, placement)
     again = render(make_crop(2), asset, from_json(to_json([placement]))[0])
     assert np.array_equal(first.image, again.image) and np.array_equal(first.alpha, again.alpha)
+
+
+@each(ASSETS)
+def test_to_say_that_a_picture_is_grey_changes_nothing(asset):
+    picture = decode(encode(scene(120, 4, 0.7), ".jpg", 60))
+    placement = placed(asset, mesh_landmarks(FACE, "test"), about={"jpeg": 60})
+    said, unsaid = picture.copy(), picture.copy()
+    alphas = draw_on(said, asset, placement, grey=True), draw_on(unsaid, asset, placement)
+    assert np.array_equal(*alphas) and np.array_equal(said, unsaid)
+    assert (said != picture).any() and is_grey(said)
 
 
 @each(ASSETS)
